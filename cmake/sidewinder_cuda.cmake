@@ -1,0 +1,23 @@
+# Decides whether the CUDA backend is built and sets SIDEWINDER_HAS_CUDA. Without nvcc everything
+# else still builds: SIDEWINDER_CUDA=AUTO falls back silently, ON makes a missing nvcc an error.
+set(SIDEWINDER_HAS_CUDA OFF)
+if(NOT SIDEWINDER_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "SIDEWINDER_CUDA is '${SIDEWINDER_CUDA}'; legal values are AUTO, ON and OFF")
+endif()
+if(NOT SIDEWINDER_CUDA STREQUAL "OFF")
+  include(CheckLanguage)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES "80-real;90-real" CACHE STRING "CUDA architectures")
+  endif()
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    # CMake 3.25 does not know nvcc's C++20 flag.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA_STANDARD 20)
+    set(SIDEWINDER_HAS_CUDA ON)
+  elseif(SIDEWINDER_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "SIDEWINDER_CUDA=ON, but no CUDA compiler (nvcc) was found")
+  endif()
+endif()

@@ -1,0 +1,26 @@
+// output[r] = table[tokens[r]], widened to float32.
+#ifndef SIDEWINDER_KERNELS_EMBEDDING_H_
+#define SIDEWINDER_KERNELS_EMBEDDING_H_
+
+#include <cstdint>
+
+#include "kernels/common/dtype.h"
+#include "kernels/common/execution.h"
+
+namespace sidewinder {
+
+struct EmbeddingParams {
+  const void* table;         // [vocab, dim]
+  DType table_dtype;
+  const int32_t* tokens;     // [rows], each in [0, vocab): checked where tokens enter the system
+  float* output;             // [rows, dim]
+  int64_t dim;
+  const int32_t* num_rows;   // [1]
+};
+
+void Embedding(ExecutionContext& ctx, const EmbeddingParams& params);
+void EmbeddingRef(const EmbeddingParams& params);
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_KERNELS_EMBEDDING_H_

@@ -1,0 +1,36 @@
+// y = W x (+ bias) (+ y): the weight-streaming matrix product. Weights are read once for all rows.
+//
+// Contract that speculation rests on: the bits of an output row depend on that row's input, the
+// weights and the shape of W alone, never on how many rows travel together, on the number of
+// threads, or on the row's index.
+#ifndef SIDEWINDER_KERNELS_LINEAR_H_
+#define SIDEWINDER_KERNELS_LINEAR_H_
+
+#include <cstdint>
+
+#include "kernels/common/dtype.h"
+#include "kernels/common/execution.h"
+
+namespace sidewinder {
+
+struct LinearParams {
+  const void* weight;         // [out_dim, in_dim], row-major, aligned to its element only
+  DType weight_dtype;
+  const float* bias;          // [out_dim], may be null
+  const float* input;         // [rows, in_dim]
+  const int32_t* row_index;   // [rows] input row of each output row; null: the same row
+  float* output;              // [rows, out_dim]; must not overlap input
+  int64_t in_dim;             // >= 1
+  int64_t out_dim;            // >= 1
+  int64_t input_stride;       // elements between input rows, >= in_dim
+  int64_t output_stride;      // elements between output rows, >= out_dim
+  bool accumulate;            // add to what output holds (the residual stream)
+  const int32_t* num_rows;    // [1] device memory; 0 is legal
+};
+
+void Linear(ExecutionContext& ctx, const LinearParams& params);
+void LinearRef(const LinearParams& params);  // plain loops, double sums; linked by tests only
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_KERNELS_LINEAR_H_
