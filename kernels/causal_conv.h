@@ -1,8 +1,8 @@
 // Causal depthwise convolution with SiLU over the rows of a plan:
 //   out[r][c] = silu(bias[c] + sum_k weight[c][k] * u(p - width + 1 + k)[c])     p = position of r
-// u(q) is the raw input at position q: a row of this pass, or what an earlier pass left in the ring,
-// or zero for q < 0. The raw inputs of this pass are written to the ring. An entry belongs to a
-// position, so a rejected row needs no undoing: the next row at its position overwrites it.
+// u(q) is the raw input at position q: a row of this pass, or what an earlier pass left in the
+// ring, or zero for q < 0. The raw inputs of this pass are written to the ring. An entry belongs to
+// a position, so a rejected row needs no undoing: the next row at its position overwrites it.
 #ifndef SIDEWINDER_KERNELS_CAUSAL_CONV_H_
 #define SIDEWINDER_KERNELS_CAUSAL_CONV_H_
 
@@ -14,18 +14,18 @@
 namespace sidewinder {
 
 struct CausalConvParams {
-  const float* input;     // [rows, dim] raw inputs
-  const float* weight;    // [width, dim]: tap-major, tap width-1 multiplies the newest input
-  const float* bias;      // [dim], may be null
-  float* output;          // [rows, dim]; must not overlap input
-  float* ring;            // [slots, ring_rows, dim]: entry of position q is q % ring_rows.
-                          // All zeros in a slot whose sequence has consumed nothing.
+  const float* input;   // [rows, dim] raw inputs
+  const float* weight;  // [width, dim]: tap-major, tap width-1 multiplies the newest input
+  const float* bias;    // [dim], may be null
+  float* output;        // [rows, dim]; must not overlap input
+  float* ring;          // [slots, ring_rows, dim]: entry of position q is q % ring_rows.
+                        // All zeros in a slot whose sequence has consumed nothing.
   int64_t dim;
-  int64_t width;          // >= 1
-  int64_t input_stride;   // elements between input rows
+  int64_t width;         // >= 1
+  int64_t input_stride;  // elements between input rows
   int64_t output_stride;
-  int64_t ring_rows;      // >= width - 1 + max rows a sequence can roll back; rows of a pass may
-                          // exceed it (prefill), then its last ring_rows rows are kept
+  int64_t ring_rows;  // >= width - 1 + max rows a sequence can roll back; rows of a pass may
+                      // exceed it (prefill), then its last ring_rows rows are kept
   RowPlan plan;
 };
 

@@ -10,12 +10,12 @@
 namespace sidewinder {
 
 struct EmbeddingParams {
-  const void* table;         // [vocab, dim]
+  const void* table;  // [vocab, dim]
   DType table_dtype;
-  const int32_t* tokens;     // [rows], each in [0, vocab): checked where tokens enter the system
-  float* output;             // [rows, dim]
+  const int32_t* tokens;  // [rows], each in [0, vocab): checked where tokens enter the system
+  float* output;          // [rows, dim]
   int64_t dim;
-  const int32_t* num_rows;   // [1]
+  const int32_t* num_rows;  // [1]
 };
 
 void Embedding(ExecutionContext& ctx, const EmbeddingParams& params);

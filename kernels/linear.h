@@ -14,18 +14,18 @@
 namespace sidewinder {
 
 struct LinearParams {
-  const void* weight;         // [out_dim, in_dim], row-major, aligned to its element only
+  const void* weight;  // [out_dim, in_dim], row-major, aligned to its element only
   DType weight_dtype;
-  const float* bias;          // [out_dim], may be null
-  const float* input;         // [rows, in_dim]
-  const int32_t* row_index;   // [rows] input row of each output row; null: the same row
-  float* output;              // [rows, out_dim]; must not overlap input
-  int64_t in_dim;             // >= 1
-  int64_t out_dim;            // >= 1
-  int64_t input_stride;       // elements between input rows, >= in_dim
-  int64_t output_stride;      // elements between output rows, >= out_dim
-  bool accumulate;            // add to what output holds (the residual stream)
-  const int32_t* num_rows;    // [1] device memory; 0 is legal
+  const float* bias;         // [out_dim], may be null
+  const float* input;        // [rows, in_dim]
+  const int32_t* row_index;  // [rows] input row of each output row; null: the same row
+  float* output;             // [rows, out_dim]; must not overlap input
+  int64_t in_dim;            // >= 1
+  int64_t out_dim;           // >= 1
+  int64_t input_stride;      // elements between input rows, >= in_dim
+  int64_t output_stride;     // elements between output rows, >= out_dim
+  bool accumulate;           // add to what output holds (the residual stream)
+  const int32_t* num_rows;   // [1] device memory; 0 is legal
 };
 
 void Linear(ExecutionContext& ctx, const LinearParams& params);

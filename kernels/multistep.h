@@ -8,14 +8,14 @@
 //   4. append the new rows at positions >= new_checkpoint to the log
 //
 // The log is a ring keyed by position: row of position p is p % log_rows. A pass never writes an
-// entry that it also replays, because log_rows >= (consumed - checkpoint) + num_rows holds for every
-// sequence (rows below new_checkpoint are not appended and do not count). The arithmetic of a row
-// is the same whether it is decoded, replayed or prefilled, so every path gives the same bits.
+// entry that it also replays, because log_rows >= (consumed - checkpoint) + num_rows holds for
+// every sequence (rows below new_checkpoint are not appended and do not count). The arithmetic of a
+// row is the same whether it is decoded, replayed or prefilled, so every path gives the same bits.
 //
 // Snapshots (a baseline for benchmarks): if `snapshots` is not null, log and checkpoint are not
-// used; the start state is the snapshot of position `consumed`, and the state after every new row at
-// position p is stored as the snapshot of position p + 1. Entry of position q is q % snapshot_rows;
-// all zeros in a fresh slot.
+// used; the start state is the snapshot of position `consumed`, and the state after every new row
+// at position p is stored as the snapshot of position p + 1. Entry of position q is q %
+// snapshot_rows; all zeros in a fresh slot.
 #ifndef SIDEWINDER_KERNELS_MULTISTEP_H_
 #define SIDEWINDER_KERNELS_MULTISTEP_H_
 
@@ -28,11 +28,11 @@ namespace sidewinder {
 
 // Recurrent state of one layer for all slots.
 struct RecurrentState {
-  float* checkpoint;      // [slots, state_elements]; state_elements and layout per op below
-  float* log_x;           // [slots, log_rows, inner_dim] post-convolution x
-  float* log_delta;       // [slots, log_rows, delta_dim] time steps after bias, softplus and limits
-  float* log_b;           // [slots, log_rows, b_dim]
-  float* snapshots;       // [slots, snapshot_rows, state_elements], null unless snapshots are kept
+  float* checkpoint;  // [slots, state_elements]; state_elements and layout per op below
+  float* log_x;       // [slots, log_rows, inner_dim] post-convolution x
+  float* log_delta;   // [slots, log_rows, delta_dim] time steps after bias, softplus and limits
+  float* log_b;       // [slots, log_rows, b_dim]
+  float* snapshots;   // [slots, snapshot_rows, state_elements], null unless snapshots are kept
   int64_t log_rows;
   int64_t snapshot_rows;
 };
@@ -42,15 +42,15 @@ struct RecurrentState {
 //   y[c] = sum_n S * C[n] + D[c] * x[c];   out[c] = y[c] * silu(z[c])
 // State layout: [state_dim][inner_dim]. delta_dim = inner_dim, b_dim = state_dim.
 struct MultiStepMamba1Params {
-  const float* x;          // [rows, inner_dim] post-convolution
-  const float* z;          // [rows, inner_dim] gate
-  const float* dt;         // [rows, inner_dim] raw time steps, without bias
-  const float* b;          // [rows, state_dim]
-  const float* c;          // [rows, state_dim]
-  const float* a;          // [state_dim, inner_dim] = -exp(A_log), transposed
-  const float* d;          // [inner_dim]
-  const float* dt_bias;    // [inner_dim]
-  float* output;           // [rows, inner_dim]
+  const float* x;        // [rows, inner_dim] post-convolution
+  const float* z;        // [rows, inner_dim] gate
+  const float* dt;       // [rows, inner_dim] raw time steps, without bias
+  const float* b;        // [rows, state_dim]
+  const float* c;        // [rows, state_dim]
+  const float* a;        // [state_dim, inner_dim] = -exp(A_log), transposed
+  const float* d;        // [inner_dim]
+  const float* dt_bias;  // [inner_dim]
+  float* output;         // [rows, inner_dim]
   int64_t inner_dim;
   int64_t state_dim;
   int64_t x_stride, z_stride, dt_stride, b_stride, c_stride, output_stride;  // between rows
@@ -63,23 +63,25 @@ void MultiStepMamba1Ref(const MultiStepMamba1Params& params);
 
 // Mamba-2 ("SSD"): per head h, group g = h / (num_heads / num_groups)
 //   delta = clamp(softplus(dt[h] + dt_bias[h]), delta_min, delta_max);  decay = exp(a[h] * delta)
-//   S[n,p] <- decay * S[n,p] + (delta * x[h,p]) * B[g,n];   y[h,p] = sum_n S[n,p] * C[g,n] + D * x[h,p]
-// State layout: [num_heads][state_dim][head_dim]. delta_dim = num_heads, b_dim = num_groups * state_dim.
+//   S[n,p] <- decay * S[n,p] + (delta * x[h,p]) * B[g,n];   y[h,p] = sum_n S[n,p] * C[g,n] + D *
+//   x[h,p]
+// State layout: [num_heads][state_dim][head_dim]. delta_dim = num_heads, b_dim = num_groups *
+// state_dim.
 struct MultiStepMamba2Params {
-  const float* x;          // [rows, num_heads * head_dim] post-convolution
-  const float* b;          // [rows, num_groups * state_dim]
-  const float* c;          // [rows, num_groups * state_dim]
-  const float* dt;         // [rows, num_heads] raw time steps, without bias
-  const float* a;          // [num_heads] = -exp(A_log)
-  const float* d;          // [num_heads * head_dim] (a per-head D is expanded at load)
-  const float* dt_bias;    // [num_heads]
-  float* output;           // [rows, num_heads * head_dim], before the gate
+  const float* x;        // [rows, num_heads * head_dim] post-convolution
+  const float* b;        // [rows, num_groups * state_dim]
+  const float* c;        // [rows, num_groups * state_dim]
+  const float* dt;       // [rows, num_heads] raw time steps, without bias
+  const float* a;        // [num_heads] = -exp(A_log)
+  const float* d;        // [num_heads * head_dim] (a per-head D is expanded at load)
+  const float* dt_bias;  // [num_heads]
+  float* output;         // [rows, num_heads * head_dim], before the gate
   int64_t num_heads;
   int64_t head_dim;
-  int64_t num_groups;      // divides num_heads
+  int64_t num_groups;  // divides num_heads
   int64_t state_dim;
   float delta_min;
-  float delta_max;         // may be infinity
+  float delta_max;                                                 // may be infinity
   int64_t x_stride, b_stride, c_stride, dt_stride, output_stride;  // between rows
   RecurrentState state;
   RowPlan plan;

@@ -32,12 +32,12 @@ struct SequenceRows {
 };
 
 struct RowPlan {
-  int32_t* num_rows;         // [1]
-  int32_t* num_sequences;    // [1]
-  int32_t* num_logit_rows;   // [1] rows whose logits are wanted
-  int32_t* tokens;           // [max_rows] token id of each row
-  SequenceRows* sequences;   // [max_sequences]
-  int32_t* logit_rows;       // [max_rows] row index of each wanted logits row, ascending
+  int32_t* num_rows;        // [1]
+  int32_t* num_sequences;   // [1]
+  int32_t* num_logit_rows;  // [1] rows whose logits are wanted
+  int32_t* tokens;          // [max_rows] token id of each row
+  SequenceRows* sequences;  // [max_sequences]
+  int32_t* logit_rows;      // [max_rows] row index of each wanted logits row, ascending
   int32_t max_rows;
   int32_t max_sequences;
 };

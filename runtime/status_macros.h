@@ -1,4 +1,5 @@
-// Error propagation for absl::Status, and SW_CHECK for broken invariants (our bugs, never a user's).
+// Error propagation for absl::Status, and SW_CHECK for broken invariants (our bugs, never a
+// user's).
 #ifndef SIDEWINDER_RUNTIME_STATUS_MACROS_H_
 #define SIDEWINDER_RUNTIME_STATUS_MACROS_H_
 
@@ -21,7 +22,8 @@
 #define SW_CONCAT(a, b) SW_CONCAT_INNER(a, b)
 
 // SW_ASSIGN_OR_RETURN(auto value, FunctionReturningStatusOr());
-#define SW_ASSIGN_OR_RETURN(lhs, expr) SW_ASSIGN_OR_RETURN_IMPL(SW_CONCAT(sw_or_, __LINE__), lhs, expr)
+#define SW_ASSIGN_OR_RETURN(lhs, expr) \
+  SW_ASSIGN_OR_RETURN_IMPL(SW_CONCAT(sw_or_, __LINE__), lhs, expr)
 #define SW_ASSIGN_OR_RETURN_IMPL(result, lhs, expr) \
   auto result = (expr);                             \
   if (!result.ok()) return result.status();         \
@@ -46,7 +48,7 @@ class CheckFailure {
 
 }  // namespace sidewinder::internal
 
-#define SW_CHECK(condition)  \
+#define SW_CHECK(condition)   \
   if (condition) [[likely]] { \
   } else                      \
     ::sidewinder::internal::CheckFailure(#condition, __FILE__, __LINE__).stream()

@@ -1,5 +1,6 @@
-// Where an op runs. Every op takes an ExecutionContext first and only *enqueues* its work there: the
-// CPU backend executes at once, a CUDA backend appends to a stream. An op never reads a result back.
+// Where an op runs. Every op takes an ExecutionContext first and only *enqueues* its work there:
+// the CPU backend executes at once, a CUDA backend appends to a stream. An op never reads a result
+// back.
 #ifndef SIDEWINDER_KERNELS_COMMON_EXECUTION_H_
 #define SIDEWINDER_KERNELS_COMMON_EXECUTION_H_
 

@@ -26,9 +26,12 @@ class ThreadPool {
   // Not reentrant, and one caller at a time.
   template <class Fn>
   void ParallelFor(int64_t n, int64_t grain, const Fn& fn) {
-    Run(n, grain, [](const void* f, int64_t begin, int64_t end, int thread_idx) {
-      (*static_cast<const Fn*>(f))(begin, end, thread_idx);
-    }, &fn);
+    Run(
+        n, grain,
+        [](const void* f, int64_t begin, int64_t end, int thread_idx) {
+          (*static_cast<const Fn*>(f))(begin, end, thread_idx);
+        },
+        &fn);
   }
 
  private:
