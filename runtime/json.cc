@@ -43,38 +43,6 @@ std::string QuoteNonFinite(absl::string_view text) {
   return out;
 }
 
-// Builds the document through nlohmann's own builder, refusing depth and remembering the error.
-class LimitedBuilder : public nlohmann::detail::json_sax_dom_parser<Json> {
- public:
-  using Base = nlohmann::detail::json_sax_dom_parser<Json>;
-  explicit LimitedBuilder(Json& root) : Base(root, /*allow_exceptions_=*/false) {}
-
-  bool start_object(std::size_t size) { return Descend() && Base::start_object(size); }
-  bool start_array(std::size_t size) { return Descend() && Base::start_array(size); }
-  bool end_object() {
-    --depth_;
-    return Base::end_object();
-  }
-  bool end_array() {
-    --depth_;
-    return Base::end_array();
-  }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) {
-    error = absl::StrFormat("byte %d: %s", position, e.what());
-    return false;
-  }
-
-  std::string error;
-
- private:
-  bool Descend() {
-    if (++depth_ <= kMaxJsonDepth) return true;
-    error = absl::StrFormat("nested deeper than %d levels", kMaxJsonDepth);
-    return false;
-  }
-  int depth_ = 0;
-};
-
 absl::Status Wrong(const std::string& name, const char* key, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(name, ": \"", key, "\" ", what));
 }
@@ -88,11 +56,20 @@ std::string Shown(const Json& value) {
 }  // namespace
 
 absl::StatusOr<Json> ParseJson(absl::string_view text, const std::string& name) {
-  const std::string quoted = QuoteNonFinite(text);
+  bool too_deep = false;
+  const auto limit_depth = [&too_deep](int depth, Json::parse_event_t, Json&) {
+    too_deep |= depth > kMaxJsonDepth;
+    return !too_deep;  // false discards the value, so nothing deep is ever built
+  };
   Json root;
-  LimitedBuilder builder(root);
-  if (!Json::sax_parse(quoted.begin(), quoted.end(), &builder)) {
-    return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: ", builder.error));
+  try {
+    root = Json::parse(QuoteNonFinite(text), limit_depth);
+  } catch (const Json::exception& e) {
+    return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: ", e.what()));
+  }
+  if (too_deep) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: JSON nested deeper than %d levels", name, kMaxJsonDepth));
   }
   return root;
 }
