@@ -1,0 +1,10 @@
+// Everything a user of the library needs.
+#ifndef SIDEWINDER_SIDEWINDER_H_
+#define SIDEWINDER_SIDEWINDER_H_
+
+#include "sidewinder/engine.h"     // IWYU pragma: export
+#include "sidewinder/model.h"      // IWYU pragma: export
+#include "sidewinder/system.h"     // IWYU pragma: export
+#include "sidewinder/tokenizer.h"  // IWYU pragma: export
+
+#endif  // SIDEWINDER_SIDEWINDER_H_
