@@ -22,7 +22,8 @@ struct StateCursor {
 struct SequenceRows {
   int32_t slot;            // which sequence of the state store
   int32_t first_row;       // index of its first row
-  int32_t num_rows;        // >= 1
+  int32_t num_rows;        // >= 0; 0 with new_checkpoint = consumed settles a sequence: its log
+                           // is folded into the checkpoint and nothing is decoded
   int32_t checkpoint;      // position of the stored checkpoint before the pass
   int32_t consumed;        // positions consumed before the pass = position of the first row
   int32_t new_checkpoint;  // position the checkpoint is moved to by this pass:
