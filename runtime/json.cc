@@ -2,8 +2,12 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "runtime/status_macros.h"
@@ -47,29 +51,63 @@ absl::Status Wrong(const std::string& name, const char* key, absl::string_view w
   return absl::InvalidArgumentError(absl::StrCat(name, ": \"", key, "\" ", what));
 }
 
-std::string Shown(const Json& value) {
+// Collects the keys of the objects that the parser is inside of.
+class DuplicateKeyFinder {
+ public:
+  // False when `event` completes a duplicate; then `key()` is it and no further call is allowed.
+  bool Accept(Json::parse_event_t event, const Json& parsed) {
+    if (event == Json::parse_event_t::object_start) {
+      open_objects_.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      open_objects_.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      const std::string& key = parsed.get_ref<const std::string&>();
+      if (!open_objects_.back().insert(key).second) {
+        key_ = key;
+        return false;
+      }
+    }
+    return true;
+  }
+  const std::optional<std::string>& key() const { return key_; }
+
+ private:
+  std::vector<std::unordered_set<std::string>> open_objects_;
+  std::optional<std::string> key_;
+};
+
+}  // namespace
+
+std::string ShortDump(const Json& value) {
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
 }
 
-}  // namespace
-
-absl::StatusOr<Json> ParseJson(absl::string_view text, const std::string& name) {
+absl::StatusOr<Json> ParseJson(absl::string_view text, const std::string& name,
+                               DuplicateKeys duplicates) {
   bool too_deep = false;
-  const auto limit_depth = [&too_deep](int depth, Json::parse_event_t, Json&) {
-    too_deep |= depth > kMaxJsonDepth;
-    return !too_deep;  // false discards the value, so nothing deep is ever built
+  DuplicateKeyFinder finder;
+  const auto filter = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (too_deep || finder.key()) return false;
+    too_deep = depth > kMaxJsonDepth;
+    if (too_deep) return false;  // discards the value, so nothing deep is ever built
+    return duplicates == DuplicateKeys::kLastWins || finder.Accept(event, parsed);
   };
   Json root;
   try {
-    root = Json::parse(QuoteNonFinite(text), limit_depth);
+    root = Json::parse(QuoteNonFinite(text), filter);
   } catch (const Json::exception& e) {
     return absl::InvalidArgumentError(absl::StrCat(name, ": not valid JSON: ", e.what()));
   }
   if (too_deep) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: JSON nested deeper than %d levels", name, kMaxJsonDepth));
+  }
+  if (finder.key()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: the key \"%s\" occurs twice in one object", name,
+                        absl::Utf8SafeCEscape(*finder.key())));
   }
   return root;
 }
@@ -84,7 +122,7 @@ absl::StatusOr<double> JsonToFloat(const Json& value, const std::string& name) {
     if (text == "-Infinity") return -std::numeric_limits<double>::infinity();
     if (text == "NaN") return std::numeric_limits<double>::quiet_NaN();
   }
-  return absl::InvalidArgumentError(absl::StrCat(name, " is ", Shown(value), ", not a number"));
+  return absl::InvalidArgumentError(absl::StrCat(name, " is ", ShortDump(value), ", not a number"));
 }
 
 const Json* JsonReader::Find(const char* key) const {
@@ -105,7 +143,7 @@ absl::StatusOr<int64_t> JsonReader::Int(const char* key, int64_t min, int64_t ma
   if (!in_int64 || value->get<int64_t>() < min || value->get<int64_t>() > max) {
     return Wrong(
         name_, key,
-        absl::StrFormat("is %s; legal are integers from %d to %d", Shown(*value), min, max));
+        absl::StrFormat("is %s; legal are integers from %d to %d", ShortDump(*value), min, max));
   }
   return value->get<int64_t>();
 }
@@ -120,7 +158,7 @@ absl::StatusOr<bool> JsonReader::Bool(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr) return Wrong(name_, key, "is missing");
   if (!value->is_boolean())
-    return Wrong(name_, key, absl::StrCat("is ", Shown(*value), ", not true or false"));
+    return Wrong(name_, key, absl::StrCat("is ", ShortDump(*value), ", not true or false"));
   return value->get<bool>();
 }
 
@@ -128,7 +166,7 @@ absl::StatusOr<std::string> JsonReader::String(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr) return Wrong(name_, key, "is missing");
   if (!value->is_string())
-    return Wrong(name_, key, absl::StrCat("is ", Shown(*value), ", not a string"));
+    return Wrong(name_, key, absl::StrCat("is ", ShortDump(*value), ", not a string"));
   return value->get<std::string>();
 }
 

@@ -17,8 +17,16 @@ using Json = nlohmann::json;
 
 inline constexpr int kMaxJsonDepth{64};
 
+// What a key that occurs twice in one object means. Python's json and most others let the last one
+// win; where two readers could disagree about a file, it is better refused.
+enum class DuplicateKeys : uint8_t { kLastWins, kReject };
+
 // InvalidArgument with `name`, the byte offset and the reason.
-absl::StatusOr<Json> ParseJson(absl::string_view text, const std::string& name);
+absl::StatusOr<Json> ParseJson(absl::string_view text, const std::string& name,
+                               DuplicateKeys duplicates = DuplicateKeys::kLastWins);
+
+// `value` as JSON for error messages: one line, cut to a few dozen characters.
+std::string ShortDump(const Json& value);
 
 // Reads typed members of one object and names file and field in every error. A member that is
 // absent or null counts as missing.
