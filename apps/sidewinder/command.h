@@ -1,0 +1,24 @@
+// The subcommands. Each adds itself and its flags to the command line; parsing leaves in `run` what
+// the chosen one does.
+#ifndef SIDEWINDER_APPS_SIDEWINDER_COMMAND_H_
+#define SIDEWINDER_APPS_SIDEWINDER_COMMAND_H_
+
+#include <functional>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+
+namespace sidewinder::cli {
+
+using Run = std::function<absl::Status()>;
+
+void AddGenerate(CLI::App& app, Run& run);
+void AddLogits(CLI::App& app, Run& run);
+void AddScore(CLI::App& app, Run& run);
+void AddTokenize(CLI::App& app, Run& run);
+void AddBench(CLI::App& app, Run& run);
+void AddInspect(CLI::App& app, Run& run);
+
+}  // namespace sidewinder::cli
+
+#endif  // SIDEWINDER_APPS_SIDEWINDER_COMMAND_H_

@@ -1,0 +1,207 @@
+#include "apps/sidewinder/flags.h"
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "apps/sidewinder/input.h"
+#include "apps/sidewinder/usage_error.h"
+#include "runtime/status_macros.h"
+#include "sidewinder/system.h"
+
+namespace sidewinder::cli {
+namespace {
+
+constexpr int kMaxThreads{1024};
+constexpr char kEveryRound[]{"every-round"};
+constexpr char kWhenFull[]{"when-full"};
+constexpr char kSnapshot[]{"snapshot"};
+constexpr char kRejection[]{"rejection"};
+constexpr char kCoupled[]{"coupled"};
+constexpr char kAuto[]{"auto"};
+
+using Choices = std::vector<std::string>;
+
+// Numbers from `min` to `max`; the ends count as the brackets of `range` say.
+CLI::Validator In(const std::string& range, float min, float max) {
+  const bool closed_min = range.front() == '[';
+  const bool closed_max = range.back() == ']';
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        float value = 0;
+        if (absl::SimpleAtof(text, &value) && (closed_min ? value >= min : value > min) &&
+            (closed_max ? value <= max : value < max)) {
+          return "";
+        }
+        return absl::StrCat("'", text, "' is not a number in ", range);
+      },
+      "");
+}
+
+absl::Status CheckIds(const std::vector<int32_t>& ids, const Model& model) {
+  for (const int32_t id : ids) {
+    if (id >= model.info().vocab_size) {
+      return absl::InvalidArgumentError(absl::StrCat("--prompt-ids: ", id, " is not a token of ",
+                                                     model.info().path, "; legal ids are 0 to ",
+                                                     model.info().vocab_size - 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddModelFlags(CLI::App& app, ModelFlags& flags) {
+  app.add_option("--model", flags.model, "Folder of the model that decides (Hugging Face layout)")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--device", flags.options.device, "auto, cpu, cuda or cuda:<i>")
+      ->capture_default_str()
+      ->type_name("DEVICE");
+  app.add_option("--dtype", flags.options.dtype,
+                 "Weights in memory; auto: as stored, mapped without a copy")
+      ->check(CLI::IsMember(Choices{kAuto, "float32", "bfloat16", "float16"}))
+      ->capture_default_str()
+      ->type_name("");
+  app.add_option("--threads", flags.threads, "CPU threads; 0: one per core")
+      ->check(CLI::Range(0, kMaxThreads))
+      ->capture_default_str()
+      ->type_name("N");
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelFlags& flags) {
+  return Model::Load(flags.model, flags.options);
+}
+
+int NumThreads(const ModelFlags& flags) {
+  return flags.threads > 0 ? flags.threads : AvailableCores();
+}
+
+absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const ModelFlags& flags) {
+  if (draft == "none") return DrafterOptions::None();
+  if (draft == "ngram") return DrafterOptions::Ngram();
+  SW_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model, Model::Load(draft, flags.options));
+  return DrafterOptions::FromModel(std::move(model));
+}
+
+void AddSamplingFlags(CLI::App& app, SamplingParams& sampling) {
+  app.add_option("--temperature", sampling.temperature, "0: greedy; else sample")
+      ->check(In("[0, 1000000]", 0, 1e6f))
+      ->capture_default_str()
+      ->type_name("T");
+  app.add_option("--top-k", sampling.top_k, "Sample from the K most likely tokens; 0: all")
+      ->check(CLI::Range(0, std::numeric_limits<int32_t>::max()))
+      ->capture_default_str()
+      ->type_name("K");
+  app.add_option("--top-p", sampling.top_p,
+                 "Sample from the fewest tokens of this total probability, in (0, 1]")
+      ->check(In("(0, 1]", 0, 1))
+      ->capture_default_str()
+      ->type_name("P");
+  app.add_option("--min-p", sampling.min_p,
+                 "Drop tokens below P times the most likely one, in [0, 1)")
+      ->check(In("[0, 1)", 0, 1))
+      ->capture_default_str()
+      ->type_name("P");
+  app.add_option("--seed", sampling.seed, "Seed of the random numbers")
+      ->capture_default_str()
+      ->type_name("S");
+}
+
+void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
+  app.add_option("--checkpoint-policy", flags.checkpoint_policy,
+                 "When recurrent states are written; the output is the same")
+      ->check(CLI::IsMember(Choices{kEveryRound, kWhenFull, kSnapshot}))
+      ->capture_default_str()
+      ->type_name("")
+      ->group("State");
+  app.add_option("--checkpoint-stride", flags.checkpoint_stride,
+                 "when-full: write at multiples of N positions")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->type_name("N")
+      ->group("State");
+  app.add_option("--prefill-chunk", flags.prefill_chunk, "Prompt tokens evaluated at once")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->type_name("N")
+      ->group("State");
+  app.add_option("--acceptance", flags.acceptance,
+                 "Judge sampled proposals by rejection (accepts most), or coupled:\n"
+                 "the text of a seed does not depend on the draft")
+      ->check(CLI::IsMember(Choices{kRejection, kCoupled}))
+      ->capture_default_str()
+      ->type_name("");
+}
+
+EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& model) {
+  EngineOptions options;
+  options.checkpoint_policy = flags.checkpoint_policy == kEveryRound ? CheckpointPolicy::kEveryRound
+                              : flags.checkpoint_policy == kWhenFull
+                                  ? CheckpointPolicy::kWhenLogFull
+                                  : CheckpointPolicy::kSnapshotPerToken;
+  options.checkpoint_stride = flags.checkpoint_stride;
+  options.acceptance =
+      flags.acceptance == kRejection ? AcceptanceMethod::kRejection : AcceptanceMethod::kCoupled;
+  options.prefill_chunk = flags.prefill_chunk;
+  options.num_threads = model.threads;
+  return options;
+}
+
+absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& model,
+                                         const std::string& file_flag) {
+  TokenizedText result;
+  const Tokenizer* tokenizer = model.tokenizer().get();
+  if (flags.ids) {
+    SW_ASSIGN_OR_RETURN(result.ids, ParseIds("--prompt-ids", *flags.ids));
+    SW_RETURN_IF_ERROR(CheckIds(result.ids, model));
+    if (tokenizer != nullptr) {
+      result.bytes = static_cast<int64_t>(tokenizer->Decode(result.ids).size());
+    }
+    return result;
+  }
+  if (tokenizer == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(flags.text ? "--prompt" : file_flag, ": ", model.info().path,
+                     " has no tokenizer.json; give token ids with --prompt-ids"));
+  }
+  std::string text;
+  if (flags.text) {
+    text = *flags.text;
+  } else {
+    SW_ASSIGN_OR_RETURN(text, ReadAll(*flags.file));
+  }
+  result.ids = tokenizer->Encode(text);
+  result.bytes = static_cast<int64_t>(text.size());
+  return result;
+}
+
+absl::StatusOr<std::vector<int32_t>> ParseIds(const std::string& flag, const std::string& text) {
+  std::vector<int32_t> ids;
+  for (absl::string_view item : absl::StrSplit(text, ',')) {
+    item = absl::StripAsciiWhitespace(item);
+    int32_t id = 0;
+    if (!absl::SimpleAtoi(item, &id) || id < 0) {
+      return UsageError(absl::StrCat(flag, ": '", item,
+                                     "' is not a token id; give integers from 0 up, as in 1,2,3"));
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+absl::StatusOr<int32_t> ParseDraftTokens(const std::string& text) {
+  if (text == kAuto) return kAutoDraftTokens;
+  int32_t value = 0;
+  if (!absl::SimpleAtoi(text, &value) || value < 0 || value > kMaxDraftTokens) {
+    return UsageError(absl::StrCat("--draft-tokens: '", text,
+                                   "' is not auto or an integer from 0 to ", kMaxDraftTokens));
+  }
+  return value;
+}
+
+}  // namespace sidewinder::cli

@@ -1,0 +1,71 @@
+// Flags that several subcommands share, and what they stand for.
+#ifndef SIDEWINDER_APPS_SIDEWINDER_FLAGS_H_
+#define SIDEWINDER_APPS_SIDEWINDER_FLAGS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "sidewinder/engine.h"
+#include "sidewinder/model.h"
+
+namespace sidewinder::cli {
+
+// --model --device --dtype --threads
+struct ModelFlags {
+  std::string model;
+  ModelOptions options;
+  int32_t threads = 0;  // 0: one per core
+};
+void AddModelFlags(CLI::App& app, ModelFlags& flags);
+absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelFlags& flags);
+int NumThreads(const ModelFlags& flags);  // at least 1
+
+// The draft: a folder, "ngram" or "none".
+absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const ModelFlags& flags);
+
+// --temperature --top-k --top-p --min-p --seed
+void AddSamplingFlags(CLI::App& app, SamplingParams& sampling);
+
+// --checkpoint-policy --checkpoint-stride --acceptance --prefill-chunk
+struct EngineFlags {
+  std::string checkpoint_policy = "every-round";
+  std::string acceptance = "rejection";
+  int32_t checkpoint_stride = EngineOptions().checkpoint_stride;
+  int32_t prefill_chunk = EngineOptions().prefill_chunk;
+};
+void AddEngineFlags(CLI::App& app, EngineFlags& flags);
+// Everything but model, drafter, draft tokens and slots.
+EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& model);
+
+// A text, as a string, a file or token ids.
+struct TextFlags {
+  std::optional<std::string> text;
+  std::optional<std::string> file;
+  std::optional<std::string> ids;
+
+  int count() const { return text.has_value() + file.has_value() + ids.has_value(); }
+};
+
+struct TokenizedText {
+  std::vector<int32_t> ids;
+  std::optional<int64_t> bytes;  // of the text; nullopt if only ids were given, without a tokenizer
+};
+
+// Token ids of the one flag that is given. `file_flag` names the flag of the file in errors.
+absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& model,
+                                         const std::string& file_flag);
+
+// "1,2,3": non-negative integers. A usage error names the flag and the item.
+absl::StatusOr<std::vector<int32_t>> ParseIds(const std::string& flag, const std::string& text);
+
+// "3" or "auto".
+absl::StatusOr<int32_t> ParseDraftTokens(const std::string& text);
+
+}  // namespace sidewinder::cli
+
+#endif  // SIDEWINDER_APPS_SIDEWINDER_FLAGS_H_
