@@ -1,0 +1,162 @@
+#include "kernels/common/thread_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace sidewinder {
+namespace {
+
+// How long a thread that waits keeps its core. Regions of one decode step follow each other within
+// a few microseconds; between steps a caller samples or prints, which takes tens of them.
+constexpr std::chrono::microseconds kSpinTime{60};
+// With more threads than cores the thread that is waited for needs the core of the one that waits.
+constexpr std::chrono::microseconds kSpinTimeOversubscribed{2};
+constexpr int kPausesPerClockRead{16};
+
+inline void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// A counter that one thread raises and one thread waits for. A cache line of its own: the waiting
+// core polls it without disturbing anybody else.
+class alignas(128) Signal {
+ public:
+  uint32_t value() const { return value_.load(std::memory_order_acquire); }
+
+  void Set(uint32_t value) {
+    // Sequentially consistent on both sides, so that either the waiter sees the value before it
+    // sleeps or the setter sees that somebody sleeps.
+    value_.store(value, std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst)) value_.notify_one();
+  }
+
+  // Returns when the value is no longer `old`.
+  void WaitWhile(uint32_t old, std::chrono::microseconds spin_time) {
+    for (int i = 0; i < kPausesPerClockRead; ++i) {
+      if (value() != old) return;
+      Pause();
+    }
+    const auto deadline = std::chrono::steady_clock::now() + spin_time;
+    while (std::chrono::steady_clock::now() < deadline) {
+      for (int i = 0; i < kPausesPerClockRead; ++i) {
+        if (value() != old) return;
+        Pause();
+      }
+    }
+    sleeping_.store(true, std::memory_order_seq_cst);
+    while (value_.load(std::memory_order_seq_cst) == old) {
+      value_.wait(old, std::memory_order_seq_cst);
+    }
+    sleeping_.store(false, std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<uint32_t> value_{0};
+  std::atomic<bool> sleeping_{false};
+};
+
+// The cores that the scheduler and the control group leave to this process.
+int AvailableCores() {
+  int cores = std::max(1u, std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) cores = std::max(1, CPU_COUNT(&set));
+  std::ifstream file("/sys/fs/cgroup/cpu.max");  // "<quota or max> <period>", microseconds
+  std::string quota;
+  int64_t period = 0;
+  if (file >> quota >> period && quota != "max" && period > 0) {
+    const int64_t limit = (std::atoll(quota.c_str()) + period - 1) / period;
+    if (limit >= 1) cores = static_cast<int>(std::min<int64_t>(cores, limit));
+  }
+#endif
+  return cores;
+}
+
+}  // namespace
+
+struct ThreadPool::Impl {
+  // One mailbox a worker: a region that needs few workers touches no other, and a worker that is
+  // left out cannot read the fields of the next region while they are written.
+  struct Mailbox {
+    Signal start;
+    Signal done;
+    Body body = nullptr;  // null asks the worker to end
+    const void* fn = nullptr;
+    int64_t begin = 0;
+    int64_t end = 0;
+    uint32_t count = 0;  // regions handed to this worker; owned by the caller
+  };
+
+  explicit Impl(int n) : num_threads(n), mailboxes(n - 1) {
+    spin_time = n <= AvailableCores() ? kSpinTime : kSpinTimeOversubscribed;
+    threads.reserve(mailboxes.size());
+    for (size_t i = 0; i < mailboxes.size(); ++i) {
+      threads.emplace_back([this, i] { Work(mailboxes[i], static_cast<int>(i) + 1); });
+    }
+  }
+
+  ~Impl() {
+    for (Mailbox& mailbox : mailboxes) {
+      mailbox.body = nullptr;
+      mailbox.start.Set(++mailbox.count);
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void Work(Mailbox& mailbox, int thread_idx) {
+    for (uint32_t seen = 0;; ++seen) {
+      mailbox.start.WaitWhile(seen, spin_time);
+      if (mailbox.body == nullptr) return;
+      mailbox.body(mailbox.fn, mailbox.begin, mailbox.end, thread_idx);
+      mailbox.done.Set(seen + 1);
+    }
+  }
+
+  int num_threads;
+  std::chrono::microseconds spin_time;
+  std::vector<Mailbox> mailboxes;
+  std::vector<std::thread> threads;
+};
+
+ThreadPool::ThreadPool(int num_threads)
+    : impl_(std::make_unique<Impl>(num_threads > 0 ? num_threads : AvailableCores())) {}
+
+ThreadPool::~ThreadPool() = default;
+
+int ThreadPool::num_threads() const { return impl_->num_threads; }
+
+void ThreadPool::Run(int64_t n, int64_t grain, Body body, const void* fn) {
+  if (n <= 0) return;
+  grain = std::max<int64_t>(grain, 1);
+  const int64_t chunks = (n + grain - 1) / grain;
+  const int parts = static_cast<int>(std::min<int64_t>(impl_->num_threads, chunks));
+  const auto start_of = [&](int part) { return std::min(n, chunks * part / parts * grain); };
+  for (int part = 1; part < parts; ++part) {
+    Impl::Mailbox& mailbox = impl_->mailboxes[part - 1];
+    mailbox.body = body;
+    mailbox.fn = fn;
+    mailbox.begin = start_of(part);
+    mailbox.end = start_of(part + 1);
+    mailbox.start.Set(++mailbox.count);
+  }
+  body(fn, 0, start_of(1), 0);
+  for (int part = 1; part < parts; ++part) {
+    Impl::Mailbox& mailbox = impl_->mailboxes[part - 1];
+    mailbox.done.WaitWhile(mailbox.count - 1, impl_->spin_time);
+  }
+}
+
+}  // namespace sidewinder

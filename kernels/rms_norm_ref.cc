@@ -1,0 +1,28 @@
+#include <cmath>
+#include <vector>
+
+#include "kernels/common/reference.h"
+#include "kernels/rms_norm.h"
+
+namespace sidewinder {
+
+void RmsNormRef(const RmsNormParams& p) {
+  std::vector<double> gated(p.dim);
+  for (int64_t r = 0; r < *p.num_rows; ++r) {
+    for (int64_t i = 0; i < p.dim; ++i) {
+      gated[i] = p.input[r * p.input_stride + i];
+      if (p.gate != nullptr) gated[i] *= ReferenceSilu(p.gate[r * p.gate_stride + i]);
+    }
+    for (int64_t group = 0; group < p.dim; group += p.group_dim) {
+      double sum = 0;
+      for (int64_t i = group; i < group + p.group_dim; ++i) sum += gated[i] * gated[i];
+      const double scale = 1 / std::sqrt(sum / p.group_dim + p.eps);
+      for (int64_t i = group; i < group + p.group_dim; ++i) {
+        const double weight = p.weight != nullptr ? p.weight[i] : 1;
+        p.output[r * p.output_stride + i] = static_cast<float>(weight * gated[i] * scale);
+      }
+    }
+  }
+}
+
+}  // namespace sidewinder
