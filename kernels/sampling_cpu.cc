@@ -229,7 +229,7 @@ void DraftSample(ExecutionContext& ctx, const DraftSampleParams& params) {
       static_cast<int64_t>(wanting.size()), 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t l = begin; l < end; ++l) {
           SlotControl& slot = control.slots[wanting[l]];
-          const float* logits = params.logits + l * control.vocab_size;
+          const float* logits = params.logits + l * params.logits_stride;
           int32_t& proposal = slot.draft[params.step];
           if (slot.temperature <= 0.0f) {
             proposal = ArgMax(logits, control.vocab_limit);

@@ -1,6 +1,6 @@
 // Speculative generation. An Engine decodes any number of requests together, one round at a time:
-// the drafter proposes, the verifier evaluates all proposals in one pass, the longest correct prefix
-// is committed. Requests join and leave between rounds.
+// the drafter proposes, the verifier evaluates all proposals in one pass, the longest correct
+// prefix is committed. Requests join and leave between rounds.
 //
 //   auto engine = Engine::Create({.model = verifier, .drafter = DrafterOptions::FromModel(draft)});
 //   auto result = (*engine)->Generate({.prompt = tokenizer->Encode("Once upon a time")});
@@ -27,13 +27,14 @@ namespace sidewinder {
 inline constexpr int kMaxDraftTokens{15};   // proposals per round; K + 1 rows are verified at once
 inline constexpr int kAutoDraftTokens{-1};  // choose K per request from its acceptance so far
 inline constexpr int kMaxStopTokens{16};    // distinct stop tokens of a request, eos included
+inline constexpr int kMaxNewTokens{1 << 24};  // of one request
 
 class Drafter;
 
 // Names and meanings as in Hugging Face and vLLM. The filters apply in the order temperature,
 // top_k, top_p, min_p, each to what the one before left.
 struct SamplingParams {
-  float temperature = 0.0f;  // 0: greedy; else finite and > 0
+  float temperature = 0.0f;  // 0: greedy; else 1e-4..1e4
   int32_t top_k = 0;         // keep the k most likely tokens; 0: all
   float top_p = 1.0f;        // in (0, 1]: keep the smallest set with at least this probability
   float min_p = 0.0f;        // in [0, 1): drop tokens below min_p times the most likely one
@@ -41,8 +42,8 @@ struct SamplingParams {
 };
 
 struct Request {
-  std::vector<int32_t> prompt;       // at least one token, each in [0, vocab_size)
-  int32_t max_new_tokens = 128;      // >= 1
+  std::vector<int32_t> prompt;   // at least one token, each in [0, vocab_size)
+  int32_t max_new_tokens = 128;  // 1..kMaxNewTokens
   SamplingParams sampling;
   bool ignore_eos = false;           // do not stop at the model's eos tokens
   std::vector<int32_t> stop_tokens;  // further ids that end the text
@@ -59,14 +60,14 @@ const char* Name(FinishReason reason);  // "none", "stop", "length", "cancelled"
 // Figures of one request, or of many added up. Rates are 0 where nothing was counted.
 struct DecodeStats {
   int64_t rounds = 0;
-  int64_t drafted = 0;   // proposals that were verified
-  int64_t accepted = 0;  // of them, those that became part of the text
-  std::array<int64_t, kMaxDraftTokens> drafted_at{};   // by position in the draft
+  int64_t drafted = 0;                                // proposals that were verified
+  int64_t accepted = 0;                               // of them, those that became part of the text
+  std::array<int64_t, kMaxDraftTokens> drafted_at{};  // by position in the draft
   std::array<int64_t, kMaxDraftTokens> accepted_at{};
   int64_t prompt_tokens = 0;
   int64_t new_tokens = 0;
-  double ttft_ms = 0;     // from Submit to the first new token
-  double decode_ms = 0;   // from the first new token to the last
+  double ttft_ms = 0;    // from Submit to the first new token
+  double decode_ms = 0;  // from the first new token to the last
 
   double AcceptanceRate() const;        // accepted / drafted
   double MeanAcceptanceLength() const;  // 1 + accepted / rounds, the bonus token included
@@ -93,7 +94,7 @@ struct RequestUpdate {
 };
 
 struct GenerateResult {
-  std::vector<int32_t> tokens;  // new tokens, the stop token included; cut where a stop text began
+  std::vector<int32_t> tokens;  // new tokens, the stop token or those of the stop text included
   std::string text;             // their text, without special tokens and without the stop text
   FinishReason finish = FinishReason::kNone;
   DecodeStats stats;
@@ -103,10 +104,10 @@ struct GenerateResult {
 struct DrafterOptions {
   enum class Kind : uint8_t { kNone, kModel, kNgram, kCustom };
   Kind kind = Kind::kNone;
-  std::shared_ptr<const Model> model;                  // kModel
-  int32_t ngram_max = 4;                               // kNgram: longest suffix looked up
-  int32_t ngram_min = 1;                               // kNgram: shortest
-  std::function<std::unique_ptr<Drafter>()> factory;   // kCustom, see speculative/drafter.h
+  std::shared_ptr<const Model> model;                 // kModel
+  int32_t ngram_max = 4;                              // kNgram: longest suffix looked up
+  int32_t ngram_min = 1;                              // kNgram: shortest
+  std::function<std::unique_ptr<Drafter>()> factory;  // kCustom, see speculative/drafter.h
 
   static DrafterOptions None() { return {}; }
   static DrafterOptions FromModel(std::shared_ptr<const Model> draft);
@@ -123,26 +124,26 @@ enum class CheckpointPolicy : uint8_t {
 // How sampled proposals are judged. Both leave the verifier's distribution untouched.
 enum class AcceptanceMethod : uint8_t {
   kRejection,  // rejection sampling: accepts most; the text of a seed depends on the drafter
-  kCoupled,    // verifier and drafter draw with shared noise: accepts a little less, and the text of
-               // a seed is the same for every drafter and number of draft tokens
+  kCoupled,  // verifier and drafter draw with shared noise: accepts a little less, and the text of
+             // a seed is the same for every drafter and number of draft tokens
 };
 
 struct EngineOptions {
   std::shared_ptr<const Model> model;  // the verifier
   DrafterOptions drafter;
-  int32_t draft_tokens = 4;            // 0..kMaxDraftTokens, or kAutoDraftTokens
-  int32_t max_sequences = 1;           // slots: requests that decode together, 1..1024
+  int32_t draft_tokens = 4;   // 0..kMaxDraftTokens, or kAutoDraftTokens
+  int32_t max_sequences = 1;  // slots: requests that decode together, 1..1024
   CheckpointPolicy checkpoint_policy = CheckpointPolicy::kEveryRound;
-  int32_t checkpoint_stride = 16;      // kWhenLogFull, 1..4096
+  int32_t checkpoint_stride = 16;  // kWhenLogFull, 1..4096
   AcceptanceMethod acceptance = AcceptanceMethod::kRejection;
-  int32_t prefill_chunk = 64;          // prompt tokens evaluated at once, 1..4096
-  int32_t num_threads = 0;             // 0: one per core
+  int32_t prefill_chunk = 64;  // prompt tokens evaluated at once, 1..4096
+  int32_t num_threads = 0;     // 0: one per core
 };
 
 // Bytes an engine holds per sequence, verifier and drafter together.
 struct EngineMemory {
-  int64_t state_bytes = 0;     // checkpoints, conv windows and snapshots
-  int64_t replay_bytes = 0;    // replay logs
+  int64_t state_bytes = 0;   // checkpoints, conv windows and snapshots
+  int64_t replay_bytes = 0;  // replay logs
 };
 
 // Not thread-safe: one caller at a time. Several engines may run at once and share models.
@@ -159,8 +160,8 @@ class Engine {
   // Queues a request. It joins as soon as a slot is free. InvalidArgument if it is malformed.
   absl::StatusOr<RequestId> Submit(Request request);
 
-  // Lets waiting requests join (their prompts are prefilled), then decodes one round for all running
-  // requests. Returns an update for each request that progressed. Empty when idle.
+  // Lets waiting requests join (their prompts are prefilled), then decodes one round for all
+  // running requests. Returns an update for each request that progressed. Empty when idle.
   absl::StatusOr<std::vector<RequestUpdate>> Step();
 
   // No request is waiting or running.

@@ -26,20 +26,21 @@ struct ModelOptions {
 // Facts about a loaded model. Bytes of state are per sequence.
 struct ModelInfo {
   std::string path;
-  std::string family;             // "mamba", "mamba2"
-  std::string device;             // "cpu"
-  std::string dtype;              // of the matrices in memory
+  std::string family;  // "mamba", "mamba2"
+  std::string device;  // "cpu"
+  std::string dtype;   // of the matrices in memory
   int64_t num_layers = 0;
   int64_t hidden_size = 0;
-  int64_t vocab_size = 0;         // rows of the head; padding rows are never sampled
+  int64_t vocab_size = 0;         // rows of the head
+  int64_t vocab_limit = 0;        // ids from here on are padding and are never produced
   int64_t num_parameters = 0;     // a tied head counts once
   int64_t weight_bytes = 0;       // read by one decoding pass
   int64_t state_bytes = 0;        // one checkpoint: the recurrent states of all layers
   int64_t conv_window_bytes = 0;  // the inputs a convolution looks back at
   int64_t log_row_bytes = 0;      // one position of the replay log
   std::vector<int32_t> eos_tokens;
-  int32_t bos_token = -1;         // -1: none
-  uint64_t fingerprint = 0;       // of the weights and the configuration
+  int32_t bos_token = -1;    // -1: none
+  uint64_t fingerprint = 0;  // of the weights and the configuration
 };
 
 // Immutable; may be shared by several engines and used from several threads at once.
@@ -78,9 +79,9 @@ absl::Status EvaluateLogits(
 
 // How well the model predicts a text.
 struct ScoreResult {
-  int64_t num_tokens = 0;               // predicted tokens: all but the first
-  double negative_log_likelihood = 0;   // summed, in nats
-  double Perplexity() const;            // exp of the mean; 1 if nothing was predicted
+  int64_t num_tokens = 0;              // predicted tokens: all but the first
+  double negative_log_likelihood = 0;  // summed, in nats
+  double Perplexity() const;           // exp of the mean; 1 if nothing was predicted
 };
 
 // Negative log-likelihood of tokens[1..] given their prefixes. Errors as EvaluateLogits; at least

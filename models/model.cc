@@ -1,0 +1,176 @@
+#include "sidewinder/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "kernels/common/logits_simd.h"
+#include "kernels/common/thread_pool.h"
+#include "models/config.h"
+#include "models/model_runner.h"
+#include "models/registry.h"
+#include "models/weight_loader.h"
+#include "runtime/status_macros.h"
+
+namespace sidewinder {
+namespace {
+
+constexpr int kEvaluationChunk{64};  // rows: enough to amortise the weights, little memory
+
+absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
+  if (device == "auto" || device == "cpu") return std::string("cpu");
+  int index = 0;
+  absl::string_view suffix = device;
+  if (device == "cuda" ||
+      (absl::ConsumePrefix(&suffix, "cuda:") && absl::SimpleAtoi(suffix, &index) && index >= 0)) {
+    return absl::UnimplementedError(absl::StrCat(
+        "device \"", device, "\": this build has no CUDA backend; legal are auto, cpu"));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("device \"", device, "\"; legal are auto, cpu, cuda, cuda:<index>"));
+}
+
+absl::StatusOr<std::optional<DType>> ResolveDType(const std::string& dtype) {
+  if (dtype == "auto") return std::optional<DType>();
+  for (const DType known : {DType::kFloat32, DType::kBFloat16, DType::kFloat16}) {
+    if (dtype == Name(known)) return std::optional<DType>(known);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("dtype \"", dtype, "\"; legal are auto, float32, bfloat16, float16"));
+}
+
+ModelInfo Describe(const LanguageModel& network) {
+  const ModelConfig& config = network.config();
+  const WeightFigures figures = network.figures();
+  ModelInfo info;
+  info.family = Name(config.family);
+  info.dtype = Name(figures.matrix_dtype);
+  info.num_layers = config.num_layers;
+  info.hidden_size = config.hidden_size;
+  info.vocab_size = config.vocab_size;
+  info.vocab_limit = config.vocab_limit;
+  info.num_parameters = figures.num_parameters;
+  info.weight_bytes = figures.bytes_per_pass;
+  for (const RecurrentShape& shape : network.StateShapes()) {
+    constexpr int64_t kElement{sizeof(float)};
+    info.state_bytes += kElement * shape.state_elements;
+    info.conv_window_bytes += kElement * (shape.conv_width - 1) * shape.conv_dim;
+    info.log_row_bytes += kElement * shape.log_row_elements();
+  }
+  info.eos_tokens = config.eos_token_ids;
+  info.bos_token = config.bos_token_id;
+  info.fingerprint = figures.fingerprint;
+  return info;
+}
+
+absl::Status CheckTokens(const Model& model, absl::Span<const int32_t> tokens, size_t at_least) {
+  if (tokens.size() < at_least) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d tokens given; at least %d are needed", tokens.size(), at_least));
+  }
+  const int64_t vocab_size = model.info().vocab_size;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= vocab_size) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "token %d at position %d; legal are 0 to %d", tokens[i], i, vocab_size - 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// -log softmax(logits)[target], in double.
+double NegativeLogLikelihood(const float* logits, int64_t vocab_size, int32_t target) {
+  const double max = logits[ArgMax(logits, vocab_size)];
+  double sum = 0.0;
+  for (int64_t i = 0; i < vocab_size; ++i) sum += std::exp(logits[i] - max);
+  return std::log(sum) + max - logits[target];
+}
+
+}  // namespace
+
+Model::Model(ModelInfo info, std::unique_ptr<const LanguageModel> network,
+             std::shared_ptr<const Tokenizer> tokenizer)
+    : info_(std::move(info)), network_(std::move(network)), tokenizer_(std::move(tokenizer)) {}
+
+Model::~Model() = default;
+
+absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& folder,
+                                                         const ModelOptions& options) {
+  SW_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
+  SW_ASSIGN_OR_RETURN(const std::optional<DType> dtype, ResolveDType(options.dtype));
+  SW_ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(folder));
+  SW_ASSIGN_OR_RETURN(auto reader, WeightsReader::Open(folder));
+  SW_ASSIGN_OR_RETURN(
+      auto network,
+      CreateLanguageModel(config, WeightLoader(std::move(reader), {.matrix_dtype = dtype})));
+
+  std::shared_ptr<const Tokenizer> tokenizer;
+  const std::filesystem::path tokenizer_path = std::filesystem::path(folder) / "tokenizer.json";
+  std::error_code error;
+  if (std::filesystem::exists(tokenizer_path, error)) {
+    SW_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Load(tokenizer_path.string()));
+  }
+  ModelInfo info = Describe(*network);
+  if (tokenizer != nullptr) {
+    info.vocab_limit = std::min<int64_t>(info.vocab_limit, tokenizer->vocab_size());
+  }
+  info.path = folder;
+  info.device = device;
+  return std::make_shared<const Model>(std::move(info), std::move(network), std::move(tokenizer));
+}
+
+absl::Status EvaluateLogits(
+    const Model& model, absl::Span<const int32_t> tokens, int num_threads,
+    const std::function<absl::Status(int64_t first, absl::Span<const float> logits)>& on_rows) {
+  SW_RETURN_IF_ERROR(CheckTokens(model, tokens, 1));
+  ModelRunnerOptions options;
+  options.prefill_chunk = kEvaluationChunk;
+  options.prefill_logits = true;
+  SW_ASSIGN_OR_RETURN(
+      auto runner,
+      ModelRunner::Create(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options));
+  ThreadPool pool(num_threads);
+  ExecutionContext ctx{.pool = &pool};
+  const int64_t vocab_size = model.info().vocab_size;
+  const int32_t total = static_cast<int32_t>(tokens.size());
+  for (int32_t first = 0; first < total; first += kEvaluationChunk) {
+    const int32_t num_rows = std::min(kEvaluationChunk, total - first);
+    runner->PrefillChunk(ctx, /*slot=*/0, tokens.data(), num_rows, /*logits=*/true);
+    SW_RETURN_IF_ERROR(
+        on_rows(first, absl::MakeConstSpan(runner->logits(), num_rows * vocab_size)));
+  }
+  return absl::OkStatus();
+}
+
+double ScoreResult::Perplexity() const {
+  return num_tokens == 0 ? 1.0 : std::exp(negative_log_likelihood / num_tokens);
+}
+
+absl::StatusOr<ScoreResult> Score(const Model& model, absl::Span<const int32_t> tokens,
+                                  int num_threads) {
+  SW_RETURN_IF_ERROR(CheckTokens(model, tokens, 2));
+  ScoreResult result;
+  const int64_t vocab_size = model.info().vocab_size;
+  SW_RETURN_IF_ERROR(EvaluateLogits(
+      model, tokens, num_threads, [&](int64_t first, absl::Span<const float> logits) {
+        const int64_t num_rows = static_cast<int64_t>(logits.size()) / vocab_size;
+        for (int64_t r = 0; r < num_rows; ++r) {
+          const size_t target = first + r + 1;
+          if (target >= tokens.size()) break;
+          result.negative_log_likelihood +=
+              NegativeLogLikelihood(logits.data() + r * vocab_size, vocab_size, tokens[target]);
+          ++result.num_tokens;
+        }
+        return absl::OkStatus();
+      }));
+  return result;
+}
+
+}  // namespace sidewinder

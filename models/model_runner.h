@@ -1,0 +1,78 @@
+// A network with everything one user of it needs: state of its sequences, row plan, scratch and
+// logits. The verifier is one runner, a draft model another; a runner knows nothing of the other.
+#ifndef SIDEWINDER_MODELS_MODEL_RUNNER_H_
+#define SIDEWINDER_MODELS_MODEL_RUNNER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/common/execution.h"
+#include "kernels/plan_rows.h"
+#include "kernels/row_plan.h"
+#include "models/language_model.h"
+#include "runtime/state_store.h"
+#include "sidewinder/model.h"
+
+namespace sidewinder {
+
+struct ModelRunnerOptions {
+  StateStoreOptions state;
+  int32_t rows_per_pass = 1;    // rows of one sequence in a decoding pass
+  int32_t logits_per_pass = 1;  // of them, rows whose logits are wanted
+  int32_t prefill_chunk = 64;   // rows of one prefill pass
+  bool prefill_logits = false;  // prefill passes may want logits
+};
+
+class ModelRunner {
+ public:
+  // ResourceExhausted if the memory cannot be had.
+  static absl::StatusOr<std::unique_ptr<ModelRunner>> Create(std::shared_ptr<const Model> model,
+                                                             const ModelRunnerOptions& options);
+
+  const Model& model() const { return *model_; }
+  StateStore& store() { return store_; }
+  const StateStore& store() const { return store_; }
+  const RowPlan& plan() const { return plan_; }
+  const float* logits() const { return logits_.data(); }  // [logit rows of the last pass, vocab]
+
+  // What the PlanRows ops take.
+  PlanRowsParams PlanParams(const ControlBlock& control);
+
+  // Enqueues the pass that the plan describes and moves the cursors over it.
+  void Forward(ExecutionContext& ctx);
+
+  // Consumes tokens[consumed, end) of a sequence in chunks; `tokens` is the sequence from position
+  // 0.
+  void Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t end);
+
+  // One chunk of at most options.prefill_chunk rows; logits() are those of its rows if wanted.
+  void PrefillChunk(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t num_rows,
+                    bool logits);
+
+  // Folds the log of a slot into its checkpoint, so that it can be exported.
+  void Settle(ExecutionContext& ctx, int32_t slot);
+
+ private:
+  ModelRunner(std::shared_ptr<const Model> model, const ModelRunnerOptions& options,
+              StateStore store);
+
+  std::shared_ptr<const Model> model_;
+  ModelRunnerOptions options_;
+  StateStore store_;
+  RowPlan plan_;
+  // Backing of the plan.
+  int32_t counts_[3] = {};
+  std::vector<int32_t> tokens_;
+  std::vector<SequenceRows> sequences_;
+  std::vector<int32_t> logit_rows_;
+  std::vector<float> scratch_;
+  std::vector<float> logits_;
+};
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_MODELS_MODEL_RUNNER_H_

@@ -1,0 +1,97 @@
+// Recurrent state of many sequences: a checkpoint, a replay log, a convolution window and a cursor
+// for each slot (kernels/row_plan.h, kernels/multistep.h, docs/state-management.md).
+#ifndef SIDEWINDER_RUNTIME_STATE_STORE_H_
+#define SIDEWINDER_RUNTIME_STATE_STORE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kernels/multistep.h"
+#include "kernels/plan_rows.h"
+#include "kernels/row_plan.h"
+
+namespace sidewinder {
+
+// What one recurrent layer keeps, in float32 elements.
+struct RecurrentShape {
+  int64_t state_elements;  // one recurrent state
+  int64_t x_dim;           // log row: post-convolution x,
+  int64_t delta_dim;       //   time steps,
+  int64_t b_dim;           //   B
+  int64_t conv_dim;        // channels of the convolution
+  int64_t conv_width;      // taps; the window is the last conv_width - 1 inputs
+
+  int64_t log_row_elements() const { return x_dim + delta_dim + b_dim; }
+};
+
+struct StateStoreOptions {
+  int32_t num_slots = 1;
+  int32_t max_rows = 1;     // most rows that one round appends to a sequence
+  bool snapshots = false;   // a state per row instead of checkpoint and log
+  bool every_round = true;  // checkpoint policy; else when the log is full, at multiples of
+  int32_t stride = 1;       // this
+};
+
+class StateStore {
+ public:
+  // ResourceExhausted if the memory cannot be had.
+  static absl::StatusOr<StateStore> Create(std::vector<RecurrentShape> layers,
+                                           const StateStoreOptions& options);
+
+  int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
+  const StateStoreOptions& options() const { return options_; }
+  const CheckpointRule& rule() const { return rule_; }
+
+  // Views that ops take; valid as long as the store.
+  RecurrentState recurrent(int64_t layer);
+  float* conv_ring(int64_t layer);  // [slots, conv_ring_rows, conv_dim]
+  int64_t conv_ring_rows(int64_t layer) const;
+  StateCursor* cursors() { return cursors_.data(); }
+  const StateCursor& cursor(int32_t slot) const { return cursors_[slot]; }
+
+  // Makes the slot an empty sequence.
+  void Reset(int32_t slot);
+
+  // Makes `to` an exact copy of `from`, log and cursor included.
+  void Fork(int32_t from, int32_t to);
+
+  // The state of a settled slot (empty log: checkpoint == consumed) as bytes: for each layer the
+  // recurrent state, then the convolution window, oldest position first, zeros before position 0.
+  // Two sequences that consumed the same tokens give the same bytes, whatever was proposed on the
+  // way.
+  std::string ExportSlot(int32_t slot) const;
+  int64_t ExportBytes() const;
+
+  // The reverse; the slot has then consumed `consumed` positions. InvalidArgument on a wrong size.
+  absl::Status ImportSlot(int32_t slot, absl::string_view bytes, int32_t consumed);
+
+  // Bytes of memory per slot.
+  int64_t CheckpointBytes() const;  // checkpoints, windows and snapshots
+  int64_t LogBytes() const;
+
+ private:
+  // Arrays of one layer; each is [slots, ...] as in RecurrentState.
+  struct Layer {
+    RecurrentShape shape;
+    std::vector<float> checkpoint, log_x, log_delta, log_b, snapshots, conv;
+  };
+
+  StateStore() = default;
+  const float* StateOf(const Layer& layer, int32_t slot) const;
+  int64_t ConvRingRows(const RecurrentShape& shape) const;
+
+  StateStoreOptions options_;
+  CheckpointRule rule_;
+  int64_t snapshot_rows_ = 0;
+  std::vector<Layer> storage_;
+  std::vector<RecurrentShape> layers_;
+  std::vector<StateCursor> cursors_;
+};
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_RUNTIME_STATE_STORE_H_

@@ -1,0 +1,51 @@
+// Where proposals come from. A drafter is driven by the round (decoder.h):
+//
+//   Begin(slot)      a request joined: the tokens of its slot are the prompt
+//   Draft()          every round: enqueue ops that fill draft[] and num_drafted of every active
+//   slot,
+//                    at most draft_limit proposals each (none is always legal)
+//   Commit()         every round, after FirstConflict: enqueue ops that forget rejected proposals
+//   Fork, Export, Import, Release    the slot's own state, if the drafter keeps any
+//
+// A drafter can never make the text wrong, only slow: what it proposes is verified. Writing one is
+// described in docs/adding-a-drafter.md.
+#ifndef SIDEWINDER_SPECULATIVE_DRAFTER_H_
+#define SIDEWINDER_SPECULATIVE_DRAFTER_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "kernels/common/execution.h"
+#include "kernels/control_block.h"
+
+namespace sidewinder {
+
+struct DrafterMemory {
+  int64_t state_bytes = 0;  // per sequence
+  int64_t replay_bytes = 0;
+};
+
+class Drafter {
+ public:
+  virtual ~Drafter() = default;
+
+  // Called once before anything else: `control` stays valid as long as the drafter is used.
+  virtual absl::Status Attach(const ControlBlock& control) = 0;
+
+  virtual void Begin(ExecutionContext& ctx, int32_t slot) = 0;
+  virtual void Draft(ExecutionContext& ctx) = 0;
+  virtual void Commit(ExecutionContext& ctx) = 0;
+
+  virtual void Fork(int32_t /*from*/, int32_t /*to*/) {}
+  virtual void Release(int32_t /*slot*/) {}
+
+  // Cost of one proposal in verifier passes, for the choice of the draft length.
+  virtual float CostPerProposal() const { return 0.0f; }
+  virtual DrafterMemory Memory() const { return {}; }
+};
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_SPECULATIVE_DRAFTER_H_

@@ -1,0 +1,62 @@
+#include "speculative/drafters/model_drafter.h"
+
+#include <utility>
+
+#include "kernels/plan_rows.h"
+#include "kernels/sampling.h"
+#include "runtime/status_macros.h"
+
+namespace sidewinder {
+namespace {
+
+// Tokens that step 0 may evaluate at once. Two is the usual most (the last proposal of a fully
+// accepted round and the bonus token); a drafter that paused catches up this many a round.
+constexpr int32_t kMaxCatchUp{8};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
+    const ModelDrafterOptions& options) {
+  ModelRunnerOptions runner_options;
+  runner_options.state = options.state;
+  runner_options.state.num_slots = options.num_slots;
+  runner_options.state.max_rows = kMaxCatchUp + options.max_draft;
+  runner_options.rows_per_pass = kMaxCatchUp;
+  runner_options.prefill_chunk = options.prefill_chunk;
+  SW_ASSIGN_OR_RETURN(auto runner, ModelRunner::Create(options.model, runner_options));
+  return std::unique_ptr<ModelDrafter>(new ModelDrafter(std::move(runner), options));
+}
+
+ModelDrafter::ModelDrafter(std::unique_ptr<ModelRunner> runner, const ModelDrafterOptions& options)
+    : runner_(std::move(runner)), cost_per_proposal_(options.cost_per_proposal) {}
+
+absl::Status ModelDrafter::Attach(const ControlBlock& control) {
+  control_ = control;
+  return absl::OkStatus();
+}
+
+void ModelDrafter::Begin(ExecutionContext& ctx, int32_t slot) {
+  const SlotControl& begun = control_.slots[slot];
+  runner_->Prefill(ctx, slot, begun.tokens, begun.num_tokens - 1);
+}
+
+void ModelDrafter::Draft(ExecutionContext& ctx) {
+  for (int32_t step = 0; step < control_.max_draft; ++step) {
+    PlanDraftRows(ctx, runner_->PlanParams(control_), step, kMaxCatchUp);
+    runner_->Forward(ctx);
+    DraftSample(
+        ctx,
+        {.control = control_, .plan = runner_->plan(), .logits = runner_->logits(), .logits_stride = static_cast<int32_t>(runner_->model().info().vocab_size), .step = step});
+  }
+}
+
+void ModelDrafter::Commit(ExecutionContext& ctx) {
+  RollBackCursors(ctx, control_, runner_->store().cursors());
+}
+
+DrafterMemory ModelDrafter::Memory() const {
+  return {.state_bytes = runner_->store().CheckpointBytes(),
+          .replay_bytes = runner_->store().LogBytes()};
+}
+
+}  // namespace sidewinder

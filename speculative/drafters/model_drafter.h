@@ -1,0 +1,49 @@
+// A smaller model of any family proposes token by token. It keeps recurrent state of its own, with
+// the same checkpoint and replay log as the verifier: what was rejected is forgotten by a cursor
+// move.
+#ifndef SIDEWINDER_SPECULATIVE_DRAFTERS_MODEL_DRAFTER_H_
+#define SIDEWINDER_SPECULATIVE_DRAFTERS_MODEL_DRAFTER_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "models/model_runner.h"
+#include "speculative/drafter.h"
+
+namespace sidewinder {
+
+struct ModelDrafterOptions {
+  std::shared_ptr<const Model> model;
+  int32_t num_slots = 1;
+  int32_t max_draft = 4;
+  StateStoreOptions state;  // policy; slots and rows are filled in
+  int32_t prefill_chunk = 64;
+  float cost_per_proposal = 0.0f;
+};
+
+class ModelDrafter final : public Drafter {
+ public:
+  static absl::StatusOr<std::unique_ptr<ModelDrafter>> Create(const ModelDrafterOptions& options);
+
+  absl::Status Attach(const ControlBlock& control) override;
+  void Begin(ExecutionContext& ctx, int32_t slot) override;
+  void Draft(ExecutionContext& ctx) override;
+  void Commit(ExecutionContext& ctx) override;
+  void Fork(int32_t from, int32_t to) override { runner_->store().Fork(from, to); }
+  void Release(int32_t slot) override { runner_->store().Reset(slot); }
+  float CostPerProposal() const override { return cost_per_proposal_; }
+  DrafterMemory Memory() const override;
+
+  ModelRunner& runner() { return *runner_; }
+
+ private:
+  ModelDrafter(std::unique_ptr<ModelRunner> runner, const ModelDrafterOptions& options);
+
+  std::unique_ptr<ModelRunner> runner_;
+  ControlBlock control_ = {};
+  float cost_per_proposal_;
+};
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_SPECULATIVE_DRAFTERS_MODEL_DRAFTER_H_

@@ -1,0 +1,19 @@
+// Proposes nothing: plain autoregressive decoding.
+#ifndef SIDEWINDER_SPECULATIVE_DRAFTERS_NULL_DRAFTER_H_
+#define SIDEWINDER_SPECULATIVE_DRAFTERS_NULL_DRAFTER_H_
+
+#include "speculative/drafter.h"
+
+namespace sidewinder {
+
+class NullDrafter final : public Drafter {
+ public:
+  absl::Status Attach(const ControlBlock&) override { return absl::OkStatus(); }
+  void Begin(ExecutionContext&, int32_t) override {}
+  void Draft(ExecutionContext&) override {}
+  void Commit(ExecutionContext&) override {}
+};
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_SPECULATIVE_DRAFTERS_NULL_DRAFTER_H_
