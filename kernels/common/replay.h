@@ -27,9 +27,10 @@ struct Replay {
         first_append(state.snapshots != nullptr
                          ? end
                          : std::max<int64_t>(sequence.consumed, sequence.new_checkpoint)) {
+    // What is replayed and what stays in the log after the pass must fit.
     SW_CHECK(state.snapshots != nullptr ||
-             (sequence.checkpoint <= sequence.consumed && first_new - begin <= log_rows &&
-              end - first_append <= log_rows))
+             (begin <= first_new && first_new - begin <= log_rows &&
+              end - std::max(begin, int64_t{sequence.new_checkpoint}) <= log_rows))
         << "checkpoint=" << sequence.checkpoint << " consumed=" << sequence.consumed
         << " num_rows=" << sequence.num_rows << " new_checkpoint=" << sequence.new_checkpoint
         << " log_rows=" << state.log_rows;

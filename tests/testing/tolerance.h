@@ -1,0 +1,73 @@
+// How far a float32 kernel may be from the double-precision reference. Derived, not tuned.
+//
+// u = 2^-24 is the relative error of one rounding. A sum of n products, in any order and with or
+// without fused multiply-add, is off by at most (n + 1) u sum|a_i b_i| to first order. That
+// magnitude sum|a_i b_i| is what the reference returns for the absolute values of its inputs, so
+// tests run it twice and every bound below is `roundings * u * magnitude`, element by element.
+//
+// Functions: Highway's exp, log1p and the quotients made of them are within 4 u of the exact
+// function of their rounded argument. An argument rounded by u |a| moves exp(a) by a factor 1 + u
+// |a|.
+//
+//   Linear      in_dim products, bias, old output: in_dim + 3
+//   RmsNorm     sum of squares halved by the root, division, root, two products, silu: dim / 2 + 16
+//   CausalConv  width products and the bias, then silu (slope at most 1.1, plus its own error)
+//   MultiStep   a contribution to the state passes through up to `steps` decays. Each decay
+//               exp(delta a) is off by 4 u and by |delta a| times the error of delta, each update
+//               rounds twice. Softplus of a rounded sum: its condition number is at most
+//               |argument|, 20 for the arguments that tests use, plus 8 for the functions inside:
+//               28 u. The output adds state_dim products, D x and the gate.
+#ifndef SIDEWINDER_TESTS_TESTING_TOLERANCE_H_
+#define SIDEWINDER_TESTS_TESTING_TOLERANCE_H_
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+
+namespace sidewinder::testing {
+
+inline constexpr double kUnitRoundoff{0x1p-24};
+
+constexpr double LinearRoundings(int64_t in_dim) { return static_cast<double>(in_dim) + 3; }
+constexpr double RmsNormRoundings(int64_t dim) { return static_cast<double>(dim) / 2 + 16; }
+constexpr double CausalConvRoundings(int64_t width) {
+  return 1.1 * (static_cast<double>(width) + 2) + 6;
+}
+// `max_exponent`: the largest |delta a|.
+constexpr double MultiStepRoundings(int64_t steps, int64_t state_dim, double max_exponent) {
+  constexpr double kDelta{28};
+  return static_cast<double>(steps) * (6 + (kDelta + 1) * max_exponent) + kDelta +
+         static_cast<double>(state_dim) + 10;
+}
+
+// Every element of actual[size] is within its bound of expected; NaN and infinities match.
+inline void ExpectWithin(const float* actual, const float* expected, const float* magnitude,
+                         int64_t size, double roundings, const char* what) {
+  double worst = 0;
+  int64_t worst_idx = -1;
+  for (int64_t i = 0; i < size; ++i) {
+    double ratio = 0;
+    if (!std::isfinite(expected[i]) || !std::isfinite(actual[i])) {
+      const bool same = std::isnan(expected[i]) ? std::isnan(actual[i]) : actual[i] == expected[i];
+      ratio = same ? 0 : INFINITY;
+    } else {
+      // The reference itself is rounded to float32 once; below 2^-126 floats are equally spaced.
+      const double bound =
+          kUnitRoundoff * (roundings * magnitude[i] + std::abs(expected[i])) + 0x1p-126;
+      ratio = std::abs(double{actual[i]} - expected[i]) / bound;
+    }
+    if (worst_idx < 0 || ratio > worst) {
+      worst = ratio;
+      worst_idx = i;
+    }
+  }
+  if (worst > 1) {
+    ADD_FAILURE() << what << "[" << worst_idx << " of " << size << "] is " << actual[worst_idx]
+                  << ", expected " << expected[worst_idx] << ": " << worst << " times the bound";
+  }
+}
+
+}  // namespace sidewinder::testing
+
+#endif  // SIDEWINDER_TESTS_TESTING_TOLERANCE_H_
