@@ -230,7 +230,7 @@ uint64_t WeightsReader::Fingerprint() const {
       continue;
     }
     for (size_t i = 0; i < kBlocks; ++i) {  // from the first block to the last
-      const size_t offset = (tensor.size - kBlockBytes) / (kBlocks - 1) * i;
+      const size_t offset = (tensor.size - kBlockBytes) * i / (kBlocks - 1);
       XXH3_64bits_update(state, tensor.data + offset, kBlockBytes);
     }
   }
