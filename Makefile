@@ -46,7 +46,7 @@ fuzz: setup-dev build/fuzz/build.ninja  ## run every fuzz target for FUZZ_SECOND
 bench: setup  ## plain against speculative on the held-out prompts
 	$(MAKE) build PRESET=$(PRESET)
 	$(BUILD)/apps/sidewinder bench --model checkpoints/sidewinder-10m \
-	  --draft checkpoints/sidewinder-draft --prompts checkpoints/prompts/heldout.jsonl
+	  --draft checkpoints/sidewinder-draft-1m --prompts checkpoints/prompts/heldout.jsonl
 
 install: setup $(BUILD)/build.ninja  ## install under PREFIX
 	cmake --build $(BUILD) --parallel $(JOBS)

@@ -5,7 +5,7 @@ set -euo pipefail
 sidewinder=$1
 cd "$(dirname "$0")/.."
 model=${MODEL:-checkpoints/sidewinder-10m}
-draft=${DRAFT:-checkpoints/sidewinder-draft}
+draft=${DRAFT:-checkpoints/sidewinder-draft-1m}
 prompts=checkpoints/prompts/heldout.jsonl
 
 for folder in "$model" "$draft"; do

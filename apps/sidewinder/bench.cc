@@ -238,15 +238,15 @@ void AddBench(CLI::App& app, Run& run) {
   sub->add_option("--prompts", flags->prompts, "JSON lines; -: standard input")
       ->type_name("FILE.jsonl");
   sub->add_option("--limit", flags->limit, "Use the first N prompts; 0: all")
-      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
+      ->check(AtLeast(0))
       ->capture_default_str()
       ->type_name("N");
   sub->add_option("--repeat", flags->repeat, "Runs of each prompt; the median counts")
-      ->check(CLI::Range(1, 1000))
+      ->check(Between(1, 1000))
       ->capture_default_str()
       ->type_name("N");
   sub->add_option("--max-new-tokens", flags->request.max_new_tokens, "Tokens a prompt, at most")
-      ->check(CLI::Range(1, std::numeric_limits<int32_t>::max()))
+      ->check(AtLeast(1))
       ->capture_default_str()
       ->type_name("N");
   sub->add_flag("--ignore-eos", flags->request.ignore_eos, "Do not end at the end-of-text token");

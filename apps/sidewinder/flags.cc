@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "apps/sidewinder/input.h"
 #include "apps/sidewinder/usage_error.h"
@@ -24,7 +26,10 @@ constexpr char kRejection[]{"rejection"};
 constexpr char kCoupled[]{"coupled"};
 constexpr char kAuto[]{"auto"};
 
-using Choices = std::vector<std::string>;
+// What a check expects, after its value is known to be wrong.
+std::string Expected(const std::string& text, const std::string& legal) {
+  return absl::StrCat("'", text, "' is not ", legal);
+}
 
 // Numbers from `min` to `max`; the ends count as the brackets of `range` say.
 CLI::Validator In(const std::string& range, float min, float max) {
@@ -37,7 +42,7 @@ CLI::Validator In(const std::string& range, float min, float max) {
             (closed_max ? value <= max : value < max)) {
           return "";
         }
-        return absl::StrCat("'", text, "' is not a number in ", range);
+        return Expected(text, absl::StrCat("a number in ", range));
       },
       "");
 }
@@ -55,6 +60,35 @@ absl::Status CheckIds(const std::vector<int32_t>& ids, const Model& model) {
 
 }  // namespace
 
+CLI::Validator OneOf(std::vector<std::string> choices) {
+  return CLI::Validator(
+      [choices](std::string& text) -> std::string {
+        if (absl::c_linear_search(choices, text)) return "";
+        return Expected(text, absl::StrCat("one of ", absl::StrJoin(choices, ", ")));
+      },
+      "");
+}
+
+CLI::Validator AtLeast(int64_t min) {
+  return CLI::Validator(
+      [min](std::string& text) -> std::string {
+        int64_t value = 0;
+        if (absl::SimpleAtoi(text, &value) && value >= min) return "";
+        return Expected(text, absl::StrCat("an integer from ", min, " up"));
+      },
+      "");
+}
+
+CLI::Validator Between(int64_t min, int64_t max) {
+  return CLI::Validator(
+      [min, max](std::string& text) -> std::string {
+        int64_t value = 0;
+        if (absl::SimpleAtoi(text, &value) && value >= min && value <= max) return "";
+        return Expected(text, absl::StrCat("an integer from ", min, " to ", max));
+      },
+      "");
+}
+
 void AddModelFlags(CLI::App& app, ModelFlags& flags) {
   app.add_option("--model", flags.model, "Folder of the model that decides (Hugging Face layout)")
       ->required()
@@ -63,12 +97,13 @@ void AddModelFlags(CLI::App& app, ModelFlags& flags) {
       ->capture_default_str()
       ->type_name("DEVICE");
   app.add_option("--dtype", flags.options.dtype,
-                 "Weights in memory; auto: as stored, mapped without a copy")
-      ->check(CLI::IsMember(Choices{kAuto, "float32", "bfloat16", "float16"}))
+                 "Weights in memory: auto (as stored, mapped), float32, bfloat16 or\n"
+                 "float16 (converted copies)")
+      ->check(OneOf({kAuto, "float32", "bfloat16", "float16"}))
       ->capture_default_str()
-      ->type_name("");
+      ->type_name("TYPE");
   app.add_option("--threads", flags.threads, "CPU threads; 0: one per core")
-      ->check(CLI::Range(0, kMaxThreads))
+      ->check(Between(0, kMaxThreads))
       ->capture_default_str()
       ->type_name("N");
 }
@@ -94,11 +129,11 @@ void AddSamplingFlags(CLI::App& app, SamplingParams& sampling) {
       ->capture_default_str()
       ->type_name("T");
   app.add_option("--top-k", sampling.top_k, "Sample from the K most likely tokens; 0: all")
-      ->check(CLI::Range(0, std::numeric_limits<int32_t>::max()))
+      ->check(Between(0, std::numeric_limits<int32_t>::max()))
       ->capture_default_str()
       ->type_name("K");
   app.add_option("--top-p", sampling.top_p,
-                 "Sample from the fewest tokens of this total probability, in (0, 1]")
+                 "Sample from the fewest tokens of total probability P, in (0, 1]")
       ->check(In("(0, 1]", 0, 1))
       ->capture_default_str()
       ->type_name("P");
@@ -114,28 +149,29 @@ void AddSamplingFlags(CLI::App& app, SamplingParams& sampling) {
 
 void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
   app.add_option("--checkpoint-policy", flags.checkpoint_policy,
-                 "When recurrent states are written; the output is the same")
-      ->check(CLI::IsMember(Choices{kEveryRound, kWhenFull, kSnapshot}))
+                 "Write recurrent states every-round, when-full (the replay log) or\n"
+                 "snapshot (a state per row); the output is the same")
+      ->check(OneOf({kEveryRound, kWhenFull, kSnapshot}))
       ->capture_default_str()
-      ->type_name("")
+      ->type_name("POLICY")
       ->group("State");
   app.add_option("--checkpoint-stride", flags.checkpoint_stride,
                  "when-full: write at multiples of N positions")
-      ->check(CLI::Range(1, 4096))
+      ->check(Between(1, 4096))
       ->capture_default_str()
       ->type_name("N")
       ->group("State");
   app.add_option("--prefill-chunk", flags.prefill_chunk, "Prompt tokens evaluated at once")
-      ->check(CLI::Range(1, 4096))
+      ->check(Between(1, 4096))
       ->capture_default_str()
       ->type_name("N")
       ->group("State");
   app.add_option("--acceptance", flags.acceptance,
                  "Judge sampled proposals by rejection (accepts most), or coupled:\n"
                  "the text of a seed does not depend on the draft")
-      ->check(CLI::IsMember(Choices{kRejection, kCoupled}))
+      ->check(OneOf({kRejection, kCoupled}))
       ->capture_default_str()
-      ->type_name("");
+      ->type_name("METHOD");
 }
 
 EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& model) {

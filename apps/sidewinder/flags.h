@@ -15,6 +15,11 @@
 
 namespace sidewinder::cli {
 
+// Checks of single flags, with errors that name what is legal.
+CLI::Validator OneOf(std::vector<std::string> choices);
+CLI::Validator AtLeast(int64_t min);
+CLI::Validator Between(int64_t min, int64_t max);
+
 // --model --device --dtype --threads
 struct ModelFlags {
   std::string model;

@@ -1,7 +1,6 @@
 // `sidewinder generate`: continues a prompt.
 #include <algorithm>
 #include <cstdio>
-#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -235,8 +234,8 @@ void AddPromptFlags(CLI::App& app, Flags& flags) {
 
 void AddDraftFlags(CLI::App& app, Flags& flags) {
   app.add_option("--draft", flags.draft,
-                 "Folder of the model that proposes; ngram: look repetitions up in the\n"
-                 "text; none: plain decoding")
+                 "Folder of the model that proposes; ngram: what followed the last\n"
+                 "tokens before; none: plain decoding")
       ->capture_default_str()
       ->type_name("DIR|ngram|none");
   app.add_option("--draft-tokens", flags.draft_tokens,
@@ -248,7 +247,7 @@ void AddDraftFlags(CLI::App& app, Flags& flags) {
 
 void AddStopFlags(CLI::App& app, Flags& flags) {
   app.add_option("--max-new-tokens", flags.request.max_new_tokens, "Tokens to generate at most")
-      ->check(CLI::Range(1, std::numeric_limits<int32_t>::max()))
+      ->check(AtLeast(1))
       ->capture_default_str()
       ->type_name("N");
   app.add_option("--stop", flags.request.stop, "End before this text; may be given several times")
@@ -262,14 +261,14 @@ void AddOutputFlags(CLI::App& app, Flags& flags) {
   app.add_flag("--json", flags.json, "Print one JSON object instead of the text");
   app.add_flag("--echo", flags.echo, "Print the prompt before the text");
   app.add_option("--color", flags.color,
-                 "Colour of accepted draft tokens; auto: on a terminal,\n"
-                 "unless NO_COLOR is set")
-      ->check(CLI::IsMember(std::vector<std::string>{"auto", "always", "never"}))
+                 "Colour accepted draft tokens: auto (on a terminal, unless NO_COLOR\n"
+                 "is set), always or never")
+      ->check(OneOf({"auto", "always", "never"}))
       ->capture_default_str()
-      ->type_name("");
+      ->type_name("WHEN");
   app.add_option("--num-sequences", flags.num_sequences,
                  "Texts to generate at once, each with random numbers of its own")
-      ->check(CLI::Range(1, kMaxSequences))
+      ->check(Between(1, kMaxSequences))
       ->capture_default_str()
       ->type_name("N");
   app.add_option("--save-state", flags.save_state, "Save the state at the end to this file")

@@ -11,6 +11,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "apps/sidewinder/command.h"
 #include "apps/sidewinder/output.h"
 #include "apps/sidewinder/usage_error.h"
@@ -80,6 +81,9 @@ int Main(int argc, char** argv) {
     status = PrintText(std::string(version.what()) + "\n");
     return status.ok() ? 0 : Fail(std::string(status.message()), kExitError);
   } catch (const CLI::ParseError& error) {
+    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
+      return FailUsage(app, absl::StrCat("'", argv[1], "' is not a subcommand"));
+    }
     return FailUsage(app, error.what());
   }
   try {

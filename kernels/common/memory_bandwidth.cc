@@ -47,7 +47,10 @@ namespace sidewinder {
 HWY_EXPORT(ReadAll);
 
 double MeasureReadBandwidth(ThreadPool& pool, int64_t bytes) {
-  constexpr int64_t kUnit{8 * HWY_MAX_BYTES / sizeof(uint64_t)};
+  // A multiple of what ReadAll reads at once with any instruction set: HWY_MAX_BYTES is that of the
+  // set compiled last, not of the one chosen at run time.
+  constexpr int64_t kLargestVectorBytes{256};
+  constexpr int64_t kUnit{8 * kLargestVectorBytes / sizeof(uint64_t)};
   const int64_t units = std::max<int64_t>(1, bytes / (kUnit * sizeof(uint64_t)));
   auto data = hwy::AllocateAligned<uint64_t>(units * kUnit);
   std::fill_n(data.get(), units * kUnit, 1);
