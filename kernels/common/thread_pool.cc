@@ -9,6 +9,7 @@
 #include <vector>
 
 #if defined(__linux__)
+#include <pthread.h>
 #include <sched.h>
 #endif
 
@@ -43,19 +44,24 @@ class alignas(128) Signal {
     if (sleeping_.load(std::memory_order_seq_cst)) value_.notify_one();
   }
 
-  // Returns when the value is no longer `old`.
-  void WaitWhile(uint32_t old, std::chrono::microseconds spin_time) {
+  // Whether the value is other than `old` before `spin_time` is over.
+  bool SpinWhile(uint32_t old, std::chrono::microseconds spin_time) const {
     for (int i = 0; i < kPausesPerClockRead; ++i) {
-      if (value() != old) return;
+      if (value() != old) return true;
       Pause();
     }
     const auto deadline = std::chrono::steady_clock::now() + spin_time;
     while (std::chrono::steady_clock::now() < deadline) {
       for (int i = 0; i < kPausesPerClockRead; ++i) {
-        if (value() != old) return;
+        if (value() != old) return true;
         Pause();
       }
     }
+    return false;
+  }
+
+  // Returns when the value is other than `old`; the core is free for others meanwhile.
+  void SleepWhile(uint32_t old) {
     sleeping_.store(true, std::memory_order_seq_cst);
     while (value_.load(std::memory_order_seq_cst) == old) {
       value_.wait(old, std::memory_order_seq_cst);
@@ -85,6 +91,30 @@ int AvailableCores() {
   return cores;
 }
 
+int CurrentCore() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Moves `thread` off the caller's core and leaves it free to go anywhere again. Where other
+// processes keep all cores busy, a scheduler lets two threads of a pool share one for seconds, and
+// then each region takes as long as both of them spin.
+void MoveElsewhere([[maybe_unused]] std::thread& thread) {
+#if defined(__linux__)
+  cpu_set_t all;
+  const pthread_t handle = thread.native_handle();
+  if (pthread_getaffinity_np(handle, sizeof(all), &all) != 0 || CPU_COUNT(&all) < 2) return;
+  cpu_set_t others = all;
+  CPU_CLR(CurrentCore(), &others);
+  if (pthread_setaffinity_np(handle, sizeof(others), &others) == 0) {
+    pthread_setaffinity_np(handle, sizeof(all), &all);
+  }
+#endif
+}
+
 }  // namespace
 
 struct ThreadPool::Impl {
@@ -97,11 +127,13 @@ struct ThreadPool::Impl {
     const void* fn = nullptr;
     int64_t begin = 0;
     int64_t end = 0;
-    uint32_t count = 0;  // regions handed to this worker; owned by the caller
+    std::atomic<int> core = -1;  // where the worker was last seen
+    uint32_t count = 0;          // regions handed to this worker; owned by the caller
   };
 
   explicit Impl(int n) : num_threads(n), mailboxes(n - 1) {
-    spin_time = n <= AvailableCores() ? kSpinTime : kSpinTimeOversubscribed;
+    spread = n <= AvailableCores();
+    spin_time = spread ? kSpinTime : kSpinTimeOversubscribed;
     threads.reserve(mailboxes.size());
     for (size_t i = 0; i < mailboxes.size(); ++i) {
       threads.emplace_back([this, i] { Work(mailboxes[i], static_cast<int>(i) + 1); });
@@ -118,15 +150,28 @@ struct ThreadPool::Impl {
 
   void Work(Mailbox& mailbox, int thread_idx) {
     for (uint32_t seen = 0;; ++seen) {
-      mailbox.start.WaitWhile(seen, spin_time);
+      mailbox.core.store(CurrentCore(), std::memory_order_relaxed);
+      if (!mailbox.start.SpinWhile(seen, spin_time)) mailbox.start.SleepWhile(seen);
       if (mailbox.body == nullptr) return;
       mailbox.body(mailbox.fn, mailbox.begin, mailbox.end, thread_idx);
       mailbox.done.Set(seen + 1);
     }
   }
 
+  // The caller's wait for worker `idx`.
+  void Join(int idx) {
+    Mailbox& mailbox = mailboxes[idx];
+    const uint32_t old = mailbox.count - 1;
+    if (mailbox.done.SpinWhile(old, spin_time)) return;
+    if (spread && mailbox.core.load(std::memory_order_relaxed) == CurrentCore()) {
+      MoveElsewhere(threads[idx]);
+    }
+    mailbox.done.SleepWhile(old);
+  }
+
   int num_threads;
-  std::chrono::microseconds spin_time;
+  bool spread = false;  // there is a core for every thread
+  std::chrono::microseconds spin_time{};
   std::vector<Mailbox> mailboxes;
   std::vector<std::thread> threads;
 };
@@ -153,10 +198,7 @@ void ThreadPool::Run(int64_t n, int64_t grain, Body body, const void* fn) {
     mailbox.start.Set(++mailbox.count);
   }
   body(fn, 0, start_of(1), 0);
-  for (int part = 1; part < parts; ++part) {
-    Impl::Mailbox& mailbox = impl_->mailboxes[part - 1];
-    mailbox.done.WaitWhile(mailbox.count - 1, impl_->spin_time);
-  }
+  for (int part = 1; part < parts; ++part) impl_->Join(part - 1);
 }
 
 }  // namespace sidewinder
