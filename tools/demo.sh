@@ -15,7 +15,12 @@ for folder in "$model" "$draft"; do
   fi
 done
 
-step() { printf '\n$ sidewinder %s\n\n' "$*"; "$sidewinder" "$@"; }
+step() {
+  printf '\n$ sidewinder'
+  printf ' %q' "$@"
+  printf '\n\n'
+  "$sidewinder" "$@"
+}
 
 step inspect --model "$model"
 echo

@@ -1,4 +1,6 @@
 // `sidewinder bench`: plain and speculative decoding of the same prompts, in turn, in one run.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <limits>
@@ -38,8 +40,7 @@ constexpr char kFooter[]{
     "first)\n"
     "or {\"prompt_ids\": [...]}. Without --prompts a few built-in ones are used.\n\n"
     "  sidewinder bench --model DIR --draft DIR\n"
-    "  sidewinder bench --model DIR --draft DIR --prompts heldout.jsonl --limit 100 --draft-tokens "
-    "2,3,auto\n"
+    "  sidewinder bench --model DIR --draft DIR --prompts heldout.jsonl --draft-tokens 2,3,auto\n"
     "  sidewinder bench --model DIR --draft ngram --json"};
 
 constexpr int kWarmUpTokens{8};
@@ -76,6 +77,7 @@ class Bench {
   void AddUp(size_t prompt_idx);
   void Compare(size_t prompt_idx, const std::vector<int32_t>& plain, Config& config);
   void MeasureBandwidth();
+  void ShowProgress(size_t done) const;
   absl::Status Report();
 
   const Flags& flags_;
@@ -102,10 +104,19 @@ absl::Status Bench::Run() {
   for (size_t i = 0; i < prompts_.size(); ++i) {
     SW_RETURN_IF_ERROR(RunPrompt(i));
     AddUp(i);
-    std::fprintf(stderr, "prompt %zu of %zu: plain %.1f tokens/s so far\n", i + 1, prompts_.size(),
-                 configs_.front().row.TokensPerSecond());
+    ShowProgress(i + 1);
   }
   return Report();
+}
+
+// One line that is written over on a terminal, about ten lines elsewhere.
+void Bench::ShowProgress(size_t done) const {
+  const size_t total = prompts_.size();
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  if (!terminal && done != total && done * 10 / total == (done - 1) * 10 / total) return;
+  std::fprintf(stderr, "%sprompt %zu of %zu: plain %.1f tokens/s so far%s", terminal ? "\r" : "",
+               done, total, configs_.front().row.TokensPerSecond(),
+               terminal && done != total ? "" : "\n");
 }
 
 absl::Status Bench::Prepare() {
