@@ -34,7 +34,7 @@ absl::StatusOr<std::vector<Token>> BpeModel::ReadTokens(const JsonReader& model)
                      absl::StrFormat("gives token \"%s\" an id that is not an integer from 0 to %d",
                                      content.substr(0, 60), kMaxTokenId));
     }
-    tokens.push_back({id.get<int32_t>(), content, /*in_model=*/true, false, {}});
+    tokens.push_back({id.get<int32_t>(), content, /*in_model=*/true, false, std::nullopt});
   }
   return tokens;
 }

@@ -6,8 +6,10 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/status_macros.h"
 #include "runtime/tokenizer/unicode.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace sidewinder::tok {
 namespace {
@@ -37,23 +39,38 @@ class UnicodeForm : public NormalizerStep {
   void Apply(NormalizedText* text) const override {
     const auto ascii = [](char ch) { return static_cast<uint8_t>(ch) < 0x80; };
     if (std::all_of(text->text.begin(), text->text.end(), ascii)) return;
-    const size_t origin_end = Normalize(text->text.substr(0, text->origin_end)).size();
+    const size_t origin_end =
+        Normalize(absl::string_view(text->text).substr(0, text->origin_end)).size();
     text->text = Normalize(text->text);
     text->origin_end = std::min(origin_end, text->text.size());
   }
   Growth growth() const override { return {growth_, 0}; }
 
  private:
-  std::string Normalize(const std::string& text) const {
+  // A barrier separates what stands before it from what stands behind it.
+  std::string Normalize(absl::string_view text) const {
+    std::string out;
+    size_t done = 0;
+    for (size_t pos = 0; pos < text.size();) {
+      const size_t begin = pos;
+      if (!IsNormalizationBarrier(NextChar(text, &pos))) continue;
+      AppendNormalized(text.substr(done, begin - done), &out);
+      absl::StrAppend(&out, text.substr(begin, pos - begin));
+      done = pos;
+    }
+    AppendNormalized(text.substr(done), &out);
+    return out;
+  }
+
+  void AppendNormalized(absl::string_view text, std::string* out) const {
     utf8proc_uint8_t* mapped = nullptr;
     const utf8proc_ssize_t size =
         utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                      static_cast<utf8proc_ssize_t>(text.size()), &mapped,
                      static_cast<utf8proc_option_t>(options_ | UTF8PROC_STABLE));
     SW_CHECK(size >= 0) << utf8proc_errmsg(size);
-    std::string out(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+    out->append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
     std::free(mapped);
-    return out;
   }
 
   int options_;

@@ -1,35 +1,66 @@
 // Oniguruma's Ruby syntax to PCRE2. Left alone: everything that means the same in both.
-#include <cstdint>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/status_macros.h"
 #include "runtime/tokenizer/regex.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace sidewinder::tok {
 namespace {
 
 // Members of character classes. PCRE2's own \s has U+180E in addition, and its \w neither marks nor
-// connectors; the ranges of \w are the alphabetic characters among the symbols.
+// connectors.
 constexpr char kSpaceSet[]{R"(\t-\r\x{85}\p{Z})"};
 constexpr char kNotSpaceSet[]{R"(\S\x{180E})"};
-constexpr char kWordSet[]{R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149})"
-                          R"(\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})"};
 constexpr char kNotWordSet[]{R"(\p{No}\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}\p{S}\p{Z}\p{C})"};
+constexpr char kHexSet[]{"0-9A-Fa-f"};
 
-struct PosixClass {
-  absl::string_view name;
-  absl::string_view set;
-};
-constexpr PosixClass kPosixClasses[]{
-    {"[:alpha:]", R"(\p{Alphabetic})"}, {"[:alnum:]", R"(\p{Alphabetic}\p{Nd})"},
-    {"[:digit:]", R"(\p{Nd})"},         {"[:lower:]", R"(\p{Lowercase})"},
-    {"[:upper:]", R"(\p{Uppercase})"},  {"[:punct:]", R"(\p{P}$+<=>^`|~)"},
-    {"[:space:]", kSpaceSet},           {"[:word:]", kWordSet},
-    {"[:xdigit:]", "0-9A-Fa-f"},        {"[:cntrl:]", R"(\p{Cc})"},
-    {"[:ascii:]", R"(\x00-\x7F)"},      {"[:blank:]", R"(\p{Zs}\t)"},
-};
+// A general category with the characters that PCRE2 may not know yet.
+std::string Category(absl::string_view name) {
+  return absl::StrCat("\\p{", name, "}", AddedRanges(name));
+}
+
+// The ranges are the alphabetic characters among the symbols. Only \w itself has the superscript
+// digits and fractions of Latin-1, a class with \w in it does not.
+std::string WordSet(bool in_class) {
+  std::string set;
+  for (const char* name : {"L", "M", "Nd", "Nl", "Pc"}) set += Category(name);
+  set += R"(\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+  if (!in_class) set += R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+  return set;
+}
+
+// Members of the class [:name:]; empty for unknown names.
+std::string PosixSet(absl::string_view name) {
+  if (name == "alpha") return absl::StrCat(R"(\p{Alphabetic})", AddedRanges("L"));
+  if (name == "alnum") return absl::StrCat(R"(\p{Alphabetic})", AddedRanges("L"), Category("Nd"));
+  if (name == "digit") return Category("Nd");
+  if (name == "lower") return absl::StrCat(R"(\p{Lowercase})", AddedRanges("Ll"));
+  if (name == "upper") return absl::StrCat(R"(\p{Uppercase})", AddedRanges("Lu"));
+  if (name == "punct") return absl::StrCat(Category("P"), Category("S"));
+  if (name == "space") return kSpaceSet;
+  if (name == "word") return WordSet(/*in_class=*/true);
+  if (name == "xdigit") return kHexSet;
+  if (name == "cntrl") return R"(\p{Cc})";
+  if (name == "ascii") return R"(\x00-\x7F)";
+  if (name == "blank") return R"(\p{Zs}\t)";
+  return "";
+}
+
+bool IsScript(absl::string_view name) {
+  const std::string pattern = absl::StrCat("\\p{sc:", name, "}");
+  int error = 0;
+  size_t offset = 0;
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                   PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
 
 class Translator {
  public:
@@ -132,10 +163,12 @@ class Translator {
   }
 
   absl::Status Posix() {
-    for (const PosixClass& known : kPosixClasses) {
-      if (in_.substr(pos_, known.name.size()) == known.name) {
-        absl::StrAppend(&out_, known.set);
-        pos_ += known.name.size();
+    const size_t end = in_.find(":]", pos_);
+    if (in_.substr(pos_, 2) == "[:" && end != absl::string_view::npos) {
+      const std::string set = PosixSet(in_.substr(pos_ + 2, end - pos_ - 2));
+      if (!set.empty()) {
+        absl::StrAppend(&out_, set);
+        pos_ = end + 2;
         return absl::OkStatus();
       }
     }
@@ -160,23 +193,23 @@ class Translator {
         Set(kNotSpaceSet, in_class);
         break;
       case 'w':
-        Set(kWordSet, in_class);
+        Set(WordSet(in_class), in_class);
         break;
       case 'W':
-        in_class ? Set(kNotWordSet, true) : Set(kWordSet, false, /*negated=*/true);
+        in_class ? Set(kNotWordSet, true) : Set(WordSet(false), false, /*negated=*/true);
         break;
       case 'd':
-        Set(R"(\p{Nd})", in_class);
+        Set(Category("Nd"), in_class);
         break;
       case 'D':
-        Set(R"(\P{Nd})", in_class);
+        in_class ? Set(R"(\P{Nd})", true) : Set(Category("Nd"), false, /*negated=*/true);
         break;
       case 'h':
-        Set("0-9A-Fa-f", in_class);
+        Set(kHexSet, in_class);
         break;
       case 'H':
         if (in_class) return Unsupported("\\H in character classes");
-        Set("0-9A-Fa-f", false, /*negated=*/true);
+        Set(kHexSet, false, /*negated=*/true);
         break;
       case 'b':
       case 'B':
@@ -192,7 +225,7 @@ class Translator {
         break;
       case 'p':
       case 'P':
-        Property();
+        Property(in_class);
         break;
       default:
         Copy(2);
@@ -201,7 +234,7 @@ class Translator {
   }
 
   void WordBoundary(bool at_boundary) {
-    const std::string word = absl::StrCat("[", kWordSet, "]");
+    const std::string word = absl::StrCat("[", WordSet(false), "]");
     absl::StrAppend(&out_, "(?:(?<=", word, at_boundary ? ")(?!" : ")(?=", word, ")|(?<!", word,
                     at_boundary ? ")(?=" : ")(?!", word, "))");
     pos_ += 2;
@@ -216,10 +249,25 @@ class Translator {
     pos_ += 6;
   }
 
-  void Property() {
+  // General categories get the characters that PCRE2 may not know. PCRE2 takes the name of a script
+  // for its extensions, characters that are also used with it.
+  void Property(bool in_class) {
     const size_t end = in_.find('}', pos_);
     if (end == absl::string_view::npos || in_.substr(pos_ + 2, 1) != "{") return Copy(2);
-    Copy(end + 1 - pos_);
+    const absl::string_view name = in_.substr(pos_ + 3, end - pos_ - 3);
+    const bool negated = in_[pos_ + 1] == 'P';
+    if (name.size() <= 2 && absl::c_all_of(name, absl::ascii_isalpha) && !(negated && in_class)) {
+      absl::StrAppend(&out_,
+                      in_class  ? ""
+                      : negated ? "[^"
+                                : "[",
+                      Category(name), in_class ? "" : "]");
+    } else if (name.size() > 2 && IsScript(name)) {
+      absl::StrAppend(&out_, in_.substr(pos_, 3), "sc:", name, "}");
+    } else {
+      absl::StrAppend(&out_, in_.substr(pos_, end + 1 - pos_));
+    }
+    pos_ = end + 1;
   }
 
   absl::string_view in_;

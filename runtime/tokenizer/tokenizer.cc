@@ -71,7 +71,7 @@ void PushToken(const Tokenizer::Impl& impl, int32_t id, bool skip_special_tokens
                tok::DecoderRun* run, std::string* out) {
   const tok::Token* token = impl.vocab.Find(id);
   if (token == nullptr || (skip_special_tokens && token->special)) return;
-  run->Push(token->normalized.empty() ? token->content : token->normalized, out);
+  run->Push(token->normalized.has_value() ? *token->normalized : token->content, out);
 }
 
 }  // namespace

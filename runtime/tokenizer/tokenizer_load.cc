@@ -14,13 +14,21 @@ namespace {
 
 constexpr uintmax_t kMaxFileBytes{1u << 30};
 
+// What to look for in a normalized text; also what the token decodes to.
+std::string NormalizedContent(const tok::AddedToken& token, const tok::Normalizer& normalizer) {
+  tok::NormalizedText text{token.content, 0};
+  normalizer.Apply(&text);
+  return std::move(text.text);
+}
+
 // Model tokens and added tokens as one vocabulary. An added token that the model knows too must
 // have the same id in both places.
 absl::StatusOr<tok::Vocab> MergeVocab(std::vector<tok::Token> tokens,
                                       const std::vector<tok::AddedToken>& added,
-                                      const std::string& name) {
-  absl::flat_hash_map<std::string, size_t> known;
-  for (const tok::AddedToken& token : added) known.emplace(token.content, tokens.size());
+                                      const tok::Normalizer& normalizer, const std::string& name) {
+  constexpr size_t kNowhere{SIZE_MAX};
+  absl::flat_hash_map<std::string, size_t> known;  // index into tokens
+  for (const tok::AddedToken& token : added) known.emplace(token.content, kNowhere);
   for (size_t i = 0; !known.empty() && i < tokens.size(); ++i) {
     const auto it = known.find(tokens[i].content);
     if (it != known.end()) it->second = i;
@@ -28,7 +36,10 @@ absl::StatusOr<tok::Vocab> MergeVocab(std::vector<tok::Token> tokens,
   for (const tok::AddedToken& token : added) {
     if (token.content.empty()) continue;  // never matches; ignored by the reference too
     size_t& index = known[token.content];
-    if (index == tokens.size()) tokens.push_back({token.id, token.content, false, false, {}});
+    if (index == kNowhere) {
+      index = tokens.size();
+      tokens.push_back({token.id, token.content, false, false, std::nullopt});
+    }
     tok::Token& entry = tokens[index];
     if (entry.id != token.id) {
       return absl::InvalidArgumentError(absl::StrFormat(
@@ -36,6 +47,7 @@ absl::StatusOr<tok::Vocab> MergeVocab(std::vector<tok::Token> tokens,
           token.content.substr(0, 60), token.id, entry.id));
     }
     entry.special |= token.special;
+    if (token.normalized) entry.normalized = NormalizedContent(token, normalizer);
   }
   return tok::Vocab::Create(std::move(tokens), absl::StrCat(name, ": model.vocab, added_tokens"));
 }
@@ -62,9 +74,7 @@ absl::StatusOr<tok::AddedTokenMatcher> ReadMatcher(const std::vector<tok::AddedT
   tok::AddedTokenMatcher matcher;
   for (const tok::AddedToken& token : added) {
     if (token.normalized != normalized) continue;
-    tok::NormalizedText pattern{token.content, 0};
-    if (normalized) normalizer.Apply(&pattern);
-    matcher.Add(token, pattern.text);
+    matcher.Add(token, normalized ? NormalizedContent(token, normalizer) : token.content);
   }
   return matcher;
 }
@@ -97,7 +107,7 @@ absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Parse(absl::string_v
   SW_ASSIGN_OR_RETURN(impl->decoder, tok::Decoder::Read(reader));
   SW_ASSIGN_OR_RETURN(const std::vector<tok::AddedToken> added, tok::ReadAddedTokens(reader));
   SW_ASSIGN_OR_RETURN(std::vector<tok::Token> tokens, tok::BpeModel::ReadTokens(model_reader));
-  SW_ASSIGN_OR_RETURN(impl->vocab, MergeVocab(std::move(tokens), added, name));
+  SW_ASSIGN_OR_RETURN(impl->vocab, MergeVocab(std::move(tokens), added, impl->normalizer, name));
   SW_ASSIGN_OR_RETURN(tok::BpeModel bpe, tok::BpeModel::Read(model_reader, impl->vocab));
   impl->model.emplace(std::move(bpe));
   SW_ASSIGN_OR_RETURN(impl->post_processor, tok::PostProcessor::Read(reader, impl->vocab));

@@ -5,6 +5,9 @@
 #include <array>
 #include <cstring>
 
+#include "absl/strings/match.h"
+#include "runtime/tokenizer/unicode_tables.h"
+
 namespace sidewinder::tok {
 namespace {
 
@@ -164,8 +167,8 @@ bool IsWhiteSpace(uint32_t ch) {
 bool IsNumeric(uint32_t ch) {
   if (ch < 0x80) return ch >= '0' && ch <= '9';
   const utf8proc_category_t category = Category(ch);
-  return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
-         category == UTF8PROC_CATEGORY_NO;
+  if (category == UTF8PROC_CATEGORY_CN) return absl::StartsWith(AddedCategory(ch), "N");
+  return category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
 }
 
 bool IsPunctuation(uint32_t ch) {
@@ -173,8 +176,10 @@ bool IsPunctuation(uint32_t ch) {
     return (ch >= '!' && ch <= '/') || (ch >= ':' && ch <= '@') || (ch >= '[' && ch <= '`') ||
            (ch >= '{' && ch <= '~');
   }
+  if (ch == 0x166D || ch == 0x111C9) return true;  // were punctuation in Unicode 8
   const utf8proc_category_t category = Category(ch);
-  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO &&
+         !IsYoungPunctuation(ch);
 }
 
 bool IsCombiningMark(uint32_t ch) {
@@ -188,6 +193,10 @@ bool IsWordChar(uint32_t ch) {
            ch == '_';
   }
   const utf8proc_category_t category = Category(ch);
+  if (category == UTF8PROC_CATEGORY_CN) {
+    const absl::string_view added = AddedCategory(ch);
+    return !added.empty() && (added[0] == 'L' || added[0] == 'M' || added == "Nd" || added == "Nl");
+  }
   if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) return true;
   if (category == UTF8PROC_CATEGORY_PC) return true;
   // Join controls, and the circled and squared letters: alphabetic, although symbols by category.

@@ -3,6 +3,7 @@
 #define SIDEWINDER_RUNTIME_TOKENIZER_VOCAB_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ struct Token {
   std::string content;
   bool in_model = false;  // else added only
   bool special = false;
-  std::string normalized;  // of an added token whose content the normalizer changes
+  std::optional<std::string> normalized;  // of an added token that is found behind the normalizer
 };
 
 class Vocab {
