@@ -124,14 +124,18 @@ absl::StatusOr<std::vector<int32_t>> EosTokenIds(const Json& json, const JsonRea
     return ids;
   }
   for (const Json& item : *value) {
-    const bool legal =
-        item.is_number_unsigned() && item.get<uint64_t>() <= static_cast<uint64_t>(kMaxTokenId);
+    // Parsed non-negative numbers are unsigned ones, which may exceed int64; built ones need not
+    // be.
+    const bool legal = item.is_number_unsigned()
+                           ? item.get<uint64_t>() <= static_cast<uint64_t>(kMaxTokenId)
+                           : item.is_number_integer() && item.get<int64_t>() >= 0 &&
+                                 item.get<int64_t>() <= kMaxTokenId;
     if (!legal) {
       return Invalid(reader, absl::StrFormat("\"%s\" is %s; legal are an integer from 0 to %d or a "
                                              "list of them",
                                              kKey, ShortDump(*value), kMaxTokenId));
     }
-    ids.push_back(static_cast<int32_t>(item.get<uint64_t>()));
+    ids.push_back(item.get<int32_t>());
   }
   return ids;
 }

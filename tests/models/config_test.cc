@@ -397,6 +397,7 @@ TEST(LoadConfigTest, AddsTheEndIdsOfGenerationConfig) {
 void ExpectRoundTrip(const ModelConfig& config, const std::string& what) {
   const std::string text = ToJson(config).dump();
   SW_ASSERT_OK_AND_ASSIGN(const ModelConfig again, Parse(text));
+  EXPECT_EQ(*ParseConfig(ToJson(config), "unwritten"), config) << what;
   EXPECT_EQ(again, config) << what << "\n" << text << "\n" << ToJson(again).dump();
 }
 
