@@ -1,11 +1,16 @@
-// Tiles of four output rows by up to kMaxTileRows token rows live in registers. One accumulator
+// Tiles of 4 or 8 outputs by up to kMaxTileRows token rows live in registers. One accumulator
 // vector belongs to each (output, token) pair and takes the products of its row in order of the
 // input index; four of them are summed over lanes together by one transposing tree. Both orders
 // depend on the lane count and in_dim alone, hence the bits of a row on nothing else.
+//
+// A few rows are bound by the bytes of the weights, which pass once, each thread reading the same
+// share every time. Many rows are bound by multiply-adds: a block of weights stays in the first
+// level of cache while all tokens pass by it.
 #include <algorithm>
 #include <cstring>
 #include <memory>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/common/check.h"
 #include "kernels/common/simd_targets.h"
@@ -22,45 +27,29 @@ HWY_BEFORE_NAMESPACE();
 namespace sidewinder {
 namespace HWY_NAMESPACE {
 
-constexpr int kTileOutputs{4};
 #if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64
 constexpr int kMaxTileRows{6};  // 32 registers
 #else
 constexpr int kMaxTileRows{2};  // 16 registers
 #endif
+constexpr int64_t kWeightBlockBytes{32768};
 
-// Two vectors of consecutive products: weights of bfloat16 are widened in place by a shift and a
-// mask, which yields elements 0 2 4 ... and 1 3 5 ...; PackRow puts the inputs in the same order.
-struct VecPair {
-  VecF32 first, second;
-};
-
-HWY_INLINE VecPair LoadPair(const float* from) {
-  return {LoadWide(from), LoadWide(from + hn::Lanes(F32()))};
-}
-HWY_INLINE VecPair LoadPair(const hwy::float16_t* from) {
-  return {LoadWide(from), LoadWide(from + hn::Lanes(F32()))};
-}
-HWY_INLINE VecPair LoadPair(const hwy::bfloat16_t* from) {
-#if HWY_TARGET == HWY_SCALAR
-  return {LoadWide(from), LoadWide(from + 1)};
-#else
-  const F32 d;
-  const hn::RebindToUnsigned<F32> du;
-  const hn::Repartition<uint16_t, F32> du16;
-  const auto bits = hn::BitCast(du, hn::LoadU(du16, reinterpret_cast<const uint16_t*>(from)));
-  return {hn::BitCast(d, hn::ShiftLeft<16>(bits)),
-          hn::BitCast(d, hn::And(bits, hn::Set(du, 0xffff0000u)))};
+// Vector `kHalf` (0 or 1) of the two that make a step along a row. Weights of bfloat16 are widened
+// in place by a shift or a mask, which yields elements 0 2 4 ... or 1 3 5 ...; PackRow puts the
+// inputs in the same order.
+template <int kHalf, class T>
+HWY_INLINE VecF32 LoadHalf(const T* from) {
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (std::is_same_v<T, hwy::bfloat16_t>) {
+    const F32 d;
+    const hn::RebindToUnsigned<F32> du;
+    const hn::Repartition<uint16_t, F32> du16;
+    const auto bits = hn::BitCast(du, hn::LoadU(du16, reinterpret_cast<const uint16_t*>(from)));
+    return hn::BitCast(
+        d, kHalf == 0 ? hn::ShiftLeft<16>(bits) : hn::And(bits, hn::Set(du, 0xffff0000u)));
+  }
 #endif
-}
-
-// The pair with the last `count` elements of a row, zeros behind.
-template <class T>
-HWY_INLINE VecPair LoadTail(const T* from, size_t count) {
-  HWY_ALIGN T padded[2 * hn::MaxLanes(F32())];
-  std::memset(padded, 0, sizeof(padded));
-  std::memcpy(padded, from, count * sizeof(T));
-  return LoadPair(padded);
+  return LoadWide(from + kHalf * hn::Lanes(F32()));
 }
 
 // Stores the sums of the lanes of four vectors.
@@ -92,106 +81,185 @@ HWY_INLINE void StoreSums4(VecF32 a, VecF32 b, VecF32 c, VecF32 e, float* to) {
 #endif
 }
 
-// Inputs of one token, padded with zeros to whole pairs and in the order of LoadPair.
+// Inputs of one token, padded with zeros to whole steps and in the order of LoadHalf.
 template <class T>
 void PackRow(const float* from, float* to, int64_t in_dim) {
   const F32 d;
   const int64_t lanes = hn::Lanes(d);
-  for (int64_t i = 0; i < in_dim; i += 2 * lanes, to += 2 * lanes) {
-    const int64_t count = std::min(2 * lanes, in_dim - i);
-    if constexpr (HWY_TARGET != HWY_SCALAR && std::is_same_v<T, hwy::bfloat16_t>) {
-      for (int64_t k = 0; k < lanes; ++k) {
-        to[k] = 2 * k < count ? from[i + 2 * k] : 0;
-        to[lanes + k] = 2 * k + 1 < count ? from[i + 2 * k + 1] : 0;
-      }
-    } else {
-      for (int64_t k = 0; k < 2 * lanes; ++k) to[k] = k < count ? from[i + k] : 0;
+  for (int64_t i = 0; i < in_dim; i += 2 * lanes) {
+    VecF32 first = LoadFirst(from + i, std::min(lanes, in_dim - i));
+    VecF32 second = hn::Zero(d);
+    if (i + lanes < in_dim) {
+      second = LoadFirst(from + i + lanes, std::min(lanes, in_dim - i - lanes));
     }
+#if HWY_TARGET != HWY_SCALAR
+    if constexpr (std::is_same_v<T, hwy::bfloat16_t>) {
+      const VecF32 even = hn::ConcatEven(d, second, first);
+      second = hn::ConcatOdd(d, second, first);
+      first = even;
+    }
+#endif
+    hn::Store(first, d, to + i);
+    hn::Store(second, d, to + i + lanes);
   }
 }
 
-// kRows tokens times four rows of weights -> sums[token][4].
-template <int kRows, class T>
-HWY_INLINE void Tile(const T* const (&w)[kTileOutputs], const float* packed, int64_t packed_stride,
-                     int64_t in_dim, float* sums) {
+// Where the results of a tile go.
+struct TileOutput {
+  float* output;  // first token, first output
+  int64_t stride;
+  const float* bias;  // of the first output, may be null
+  bool accumulate;
+};
+
+// The first `count` of four sums to `out`.
+HWY_INLINE void StoreOutputs(const float* sums, int64_t count, const TileOutput& to, int64_t row,
+                             int64_t first) {
+  float* out = to.output + row * to.stride + first;
+#if HWY_TARGET != HWY_SCALAR
+  if (HWY_LIKELY(count == 4)) {
+    const hn::FixedTag<float, 4> d;
+    auto sum = hn::Load(d, sums);
+    if (to.bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, to.bias + first));
+    if (to.accumulate) sum = hn::Add(sum, hn::LoadU(d, out));
+    hn::StoreU(sum, d, out);
+    return;
+  }
+#endif
+  for (int64_t m = 0; m < count; ++m) {
+    float sum = sums[m];
+    if (to.bias != nullptr) sum += to.bias[first + m];
+    if (to.accumulate) sum += out[m];
+    out[m] = sum;
+  }
+}
+
+// Calls fn with the constants 0 ... kCount - 1: arrays of vectors stay in registers only if every
+// index is known before the first optimisation pass.
+template <int kCount, class Fn>
+HWY_INLINE void Unroll(const Fn& fn) {
+  [&]<int... kIdx>(std::integer_sequence<int, kIdx...>) HWY_ATTR {
+    (fn(std::integral_constant<int, kIdx>()), ...);
+  }
+  (std::make_integer_sequence<int, kCount>());
+}
+
+// Adds the products of one half of a step.
+template <int kHalf, int kOutputs, int kRows, class T>
+HWY_INLINE void MultiplyHalf(const T* const* w, int64_t i, const float* packed,
+                             int64_t packed_stride, VecF32 (&acc)[kOutputs][kRows]) {
+  const F32 d;
+  VecF32 x[kRows];
+  Unroll<kRows>([&](auto r) HWY_ATTR {
+    x[r] = hn::Load(d, packed + i + r * packed_stride + kHalf * hn::Lanes(d));
+  });
+  Unroll<kOutputs>([&](auto m) HWY_ATTR {
+    const VecF32 weights = LoadHalf<kHalf>(w[m] + i);
+    Unroll<kRows>([&](auto r) HWY_ATTR { acc[m][r] = hn::MulAdd(weights, x[r], acc[m][r]); });
+  });
+}
+
+// kOutputs rows of `weight`, of which the last `num_outputs` - kOutputs < 0 may be missing, times
+// kRows tokens.
+template <int kOutputs, int kRows, class T>
+HWY_NOINLINE void Tile(const T* weight, int64_t num_outputs, const float* packed,
+                       int64_t packed_stride, int64_t in_dim, const TileOutput& to) {
   const F32 d;
   const int64_t step = 2 * hn::Lanes(d);
-  VecF32 acc[kTileOutputs][kRows];
-  for (auto& row : acc) {
-    for (VecF32& v : row) v = hn::Zero(d);
-  }
-  const auto multiply = [&](int m, const VecPair& weights, const float* x) HWY_ATTR {
-    for (int r = 0; r < kRows; ++r) {
-      acc[m][r] = hn::MulAdd(weights.first, hn::Load(d, x + r * packed_stride), acc[m][r]);
+  const T* w[kOutputs];
+  for (int m = 0; m < kOutputs; ++m) w[m] = weight + std::min<int64_t>(m, num_outputs - 1) * in_dim;
+  VecF32 acc[kOutputs][kRows];
+  Unroll<kOutputs>(
+      [&](auto m) HWY_ATTR { Unroll<kRows>([&](auto r) HWY_ATTR { acc[m][r] = hn::Zero(d); }); });
+  // The last step of a row that is not whole is a copy with zeros behind.
+  constexpr size_t kMaxStep{2 * hn::MaxLanes(F32())};
+  HWY_ALIGN T tail[kOutputs * kMaxStep];
+  int64_t end = in_dim / step * step;
+  for (int64_t i = 0;;) {
+    for (; i < end; i += step) {
+      MultiplyHalf<0>(w, i, packed, packed_stride, acc);
+      MultiplyHalf<1>(w, i, packed, packed_stride, acc);
     }
-    for (int r = 0; r < kRows; ++r) {
-      acc[m][r] =
-          hn::MulAdd(weights.second, hn::Load(d, x + r * packed_stride + step / 2), acc[m][r]);
+    if (HWY_LIKELY(i >= in_dim)) break;
+    std::memset(tail, 0, sizeof(tail));
+    for (int m = 0; m < kOutputs; ++m) {
+      std::memcpy(tail + m * kMaxStep, w[m] + i, (in_dim - i) * sizeof(T));
+      w[m] = tail + m * kMaxStep - i;
     }
-  };
-  int64_t i = 0;
-  for (; i + step <= in_dim; i += step) {
-    for (int m = 0; m < kTileOutputs; ++m) multiply(m, LoadPair(w[m] + i), packed + i);
+    end = i + step;
   }
-  if (i < in_dim) {
-    for (int m = 0; m < kTileOutputs; ++m) multiply(m, LoadTail(w[m] + i, in_dim - i), packed + i);
-  }
-  for (int r = 0; r < kRows; ++r) {
-    StoreSums4(acc[0][r], acc[1][r], acc[2][r], acc[3][r], sums + kTileOutputs * r);
+  HWY_ALIGN float sums[kOutputs / 4][kRows][4];
+  Unroll<kOutputs / 4>([&](auto m) HWY_ATTR {
+    Unroll<kRows>([&](auto r) HWY_ATTR {
+      StoreSums4(acc[4 * m][r], acc[4 * m + 1][r], acc[4 * m + 2][r], acc[4 * m + 3][r],
+                 sums[m][r]);
+    });
+  });
+  for (int m = 0; m < kOutputs / 4; ++m) {
+    const int64_t count = std::min<int64_t>(4, num_outputs - 4 * m);
+    for (int r = 0; r < kRows; ++r) StoreOutputs(sums[m][r], count, to, r, 4 * m);
   }
 }
 
-template <class T>
-void OutputTiles(const LinearParams& p, const T* weight, const float* packed, int64_t packed_stride,
-                 int64_t num_rows, int64_t tile_begin, int64_t tile_end) {
-  HWY_ALIGN float sums[kMaxTileRows * kTileOutputs];
-  for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
-    const int64_t first = tile * kTileOutputs;
-    const int64_t count = std::min<int64_t>(kTileOutputs, p.out_dim - first);
-    const T* w[kTileOutputs];
-    for (int m = 0; m < kTileOutputs; ++m) {
-      w[m] = weight + (first + std::min<int64_t>(m, count - 1)) * p.in_dim;
+template <int kRows, class T>
+void TileRows(const LinearParams& p, const T* weight, const float* packed, int64_t packed_stride,
+              int64_t row, int64_t begin, int64_t end) {
+  constexpr int kOutputs{kRows <= 2 && kMaxTileRows > 2 ? 8 : 4};
+  for (int64_t o = begin; o < end; o += kOutputs) {
+    const TileOutput to = {.output = p.output + row * p.output_stride + o,
+                           .stride = p.output_stride,
+                           .bias = p.bias != nullptr ? p.bias + o : nullptr,
+                           .accumulate = p.accumulate};
+    const float* x = packed + row * packed_stride;
+    const T* w = weight + o * p.in_dim;
+    if (kOutputs == 4 || end - o > 4) {
+      Tile<kOutputs, kRows>(w, std::min<int64_t>(kOutputs, end - o), x, packed_stride, p.in_dim,
+                            to);
+    } else {
+      Tile<4, kRows>(w, end - o, x, packed_stride, p.in_dim, to);
     }
-    for (int64_t row = 0; row < num_rows;) {
-      const int64_t rows = std::min<int64_t>(kMaxTileRows, num_rows - row);
-      const float* x = packed + row * packed_stride;
-      switch (rows) {
+  }
+}
+
+// Outputs [begin, end) of all tokens.
+template <class T>
+void Outputs(const LinearParams& p, const T* weight, const float* packed, int64_t packed_stride,
+             int64_t num_rows, int64_t begin, int64_t end) {
+  const int64_t num_tiles = (num_rows + kMaxTileRows - 1) / kMaxTileRows;
+  const int64_t row_bytes = p.in_dim * sizeof(T);
+  const int64_t block =
+      num_tiles == 1 ? end - begin : std::max<int64_t>(1, kWeightBlockBytes / row_bytes / 8) * 8;
+  for (int64_t o = begin; o < end; o += block) {
+    const int64_t stop = std::min(end, o + block);
+    for (int64_t tile = 0; tile < num_tiles; ++tile) {
+      const int64_t row = tile * num_rows / num_tiles;
+      switch ((tile + 1) * num_rows / num_tiles - row) {
         case 1:
-          Tile<1>(w, x, packed_stride, p.in_dim, sums);
+          TileRows<1>(p, weight, packed, packed_stride, row, o, stop);
           break;
         case 2:
-          Tile<2>(w, x, packed_stride, p.in_dim, sums);
+          TileRows<2>(p, weight, packed, packed_stride, row, o, stop);
           break;
 #if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64
         case 3:
-          Tile<3>(w, x, packed_stride, p.in_dim, sums);
+          TileRows<3>(p, weight, packed, packed_stride, row, o, stop);
           break;
         case 4:
-          Tile<4>(w, x, packed_stride, p.in_dim, sums);
+          TileRows<4>(p, weight, packed, packed_stride, row, o, stop);
           break;
         case 5:
-          Tile<5>(w, x, packed_stride, p.in_dim, sums);
+          TileRows<5>(p, weight, packed, packed_stride, row, o, stop);
           break;
         case 6:
-          Tile<6>(w, x, packed_stride, p.in_dim, sums);
+          TileRows<6>(p, weight, packed, packed_stride, row, o, stop);
           break;
 #endif
       }
-      for (int64_t r = 0; r < rows; ++r) {
-        float* out = p.output + (row + r) * p.output_stride + first;
-        for (int64_t m = 0; m < count; ++m) {
-          float sum = sums[r * kTileOutputs + m];
-          if (p.bias != nullptr) sum += p.bias[first + m];
-          if (p.accumulate) sum += out[m];
-          out[m] = sum;
-        }
-      }
-      row += rows;
     }
   }
 }
 
-void LinearTiles(const LinearParams& p, int64_t num_rows, int64_t tile_begin, int64_t tile_end) {
+void LinearOutputs(const LinearParams& p, int64_t num_rows, int64_t begin, int64_t end) {
   const int64_t step = 2 * hn::Lanes(F32());
   const int64_t packed_stride = (p.in_dim + step - 1) / step * step;
   static thread_local hwy::AlignedFreeUniquePtr<float[]> scratch;
@@ -207,7 +275,7 @@ void LinearTiles(const LinearParams& p, int64_t num_rows, int64_t tile_begin, in
       const int64_t from = p.row_index != nullptr ? p.row_index[r] : r;
       PackRow<T>(p.input + from * p.input_stride, packed + r * packed_stride, p.in_dim);
     }
-    OutputTiles(p, weight, packed, packed_stride, num_rows, tile_begin, tile_end);
+    Outputs(p, weight, packed, packed_stride, num_rows, begin, end);
   });
 }
 
@@ -218,7 +286,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace sidewinder {
 
-HWY_EXPORT(LinearTiles);
+HWY_EXPORT(LinearOutputs);
 
 void Linear(ExecutionContext& ctx, const LinearParams& params) {
   SW_CHECK(ctx.device == DeviceType::kCpu);
@@ -226,14 +294,14 @@ void Linear(ExecutionContext& ctx, const LinearParams& params) {
       << "in_dim=" << params.in_dim << " out_dim=" << params.out_dim;
   const int64_t num_rows = *params.num_rows;
   if (num_rows <= 0) return;
-  constexpr int64_t kTile{4};
-  constexpr int64_t kGrainBytes{16384};  // about the time of a fork
+  constexpr int64_t kTile{8};
+  constexpr int64_t kGrainBytes{32768};  // of weights, for few rows: about the time of a fork
   const int64_t tile_bytes = kTile * params.in_dim * SizeOf(params.weight_dtype);
-  const int64_t grain = std::max<int64_t>(1, kGrainBytes / tile_bytes / ((num_rows + 7) / 8));
-  const auto tiles = HWY_DYNAMIC_DISPATCH(LinearTiles);
-  ctx.pool->ParallelFor(
-      (params.out_dim + kTile - 1) / kTile, grain,
-      [&](int64_t begin, int64_t end, int) { tiles(params, num_rows, begin, end); });
+  const int64_t tiles = std::max<int64_t>(1, kGrainBytes / tile_bytes / ((num_rows + 7) / 8));
+  const auto outputs = HWY_DYNAMIC_DISPATCH(LinearOutputs);
+  ctx.pool->ParallelFor(params.out_dim, kTile * tiles, [&](int64_t begin, int64_t end, int) {
+    outputs(params, num_rows, begin, end);
+  });
 }
 
 }  // namespace sidewinder
