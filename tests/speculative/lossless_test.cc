@@ -1,0 +1,270 @@
+// Speculation on equals speculation off, to the bit: for every family, dtype, drafter, number of
+// draft tokens, batch and checkpoint policy, tokens and logits of every committed position and the
+// recurrent state after every round are those of plain decoding, compared with ==.
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/common/thread_pool.h"
+#include "speculative/decoder.h"
+#include "speculative/drafters/model_drafter.h"
+#include "speculative/drafters/ngram_drafter.h"
+#include "speculative/drafters/null_drafter.h"
+#include "tests/testing/scripted_drafter.h"
+#include "tests/testing/test_models.h"
+
+namespace sidewinder {
+namespace {
+
+using testing::Script;
+using testing::ScriptedDrafter;
+using testing::TestModel;
+
+// A text with everything that must not depend on how it was decoded.
+struct Trace {
+  std::vector<int32_t> tokens;                   // prompt included
+  std::map<int32_t, std::vector<float>> logits;  // by position of the token they follow
+  std::map<int32_t, std::string> states;         // by positions consumed, after each round
+};
+
+struct Prompt {
+  std::vector<int32_t> tokens;
+  int32_t max_tokens;
+};
+
+// Lengths around the window of the convolution, a prefill chunk (8 here) and its multiples.
+std::vector<Prompt> Prompts(int64_t vocab) {
+  std::vector<Prompt> prompts;
+  for (const int32_t length : {1, 3, 8, 9, 26}) {
+    Prompt prompt{{}, length + 25};
+    for (int32_t i = 0; i < length; ++i) {
+      prompt.tokens.push_back((11 + 7 * length + i * i * 5) % static_cast<int32_t>(vocab));
+    }
+    prompts.push_back(prompt);
+  }
+  return prompts;
+}
+
+struct Policy {
+  const char* name;
+  bool snapshots;
+  bool every_round;
+  int32_t stride;
+};
+constexpr Policy kPolicies[] = {{"every round", false, true, 1},
+                                {"when full, stride 1", false, false, 1},
+                                {"when full, stride 4", false, false, 4},
+                                {"when full, stride 16", false, false, 16},
+                                {"snapshots", true, true, 1}};
+
+std::string StateAt(ExecutionContext& ctx, Decoder& decoder, int32_t slot, int32_t spare) {
+  // Settling moves the checkpoint, so a copy is settled.
+  decoder.verifier().store().Fork(slot, spare);
+  return decoder.ExportState(ctx, spare);
+}
+
+// Decodes prompts[first..first+count) together, one joining a round after the other.
+std::vector<Trace> Decode(ExecutionContext& ctx, const std::shared_ptr<const Model>& model,
+                          std::unique_ptr<Drafter> drafter, const Policy& policy,
+                          int32_t draft_tokens, const std::vector<Prompt>& prompts, size_t first,
+                          size_t count) {
+  const int32_t slots =
+      static_cast<int32_t>(count) + 1;  // the last one is spare, for settled copies
+  const int32_t spare = slots - 1;
+  DecoderOptions options;
+  options.model = model;
+  options.drafter = std::move(drafter);
+  options.state.num_slots = slots;
+  options.state.snapshots = policy.snapshots;
+  options.state.every_round = policy.every_round;
+  options.state.stride = policy.stride;
+  options.max_draft = draft_tokens == kAutoDraft ? 8 : draft_tokens;
+  options.prefill_chunk = 8;
+  auto created = Decoder::Create(std::move(options));
+  EXPECT_TRUE(created.ok()) << created.status();
+  Decoder& decoder = **created;
+  const int64_t vocab = model->info().vocab_size;
+
+  std::vector<Trace> traces(count);
+  std::vector<bool> done(count, false);
+  for (size_t round = 0; std::count(done.begin(), done.end(), false) > 0; ++round) {
+    if (round < count) {
+      const Prompt& prompt = prompts[first + round];
+      decoder.Begin(ctx, static_cast<int32_t>(round),
+                    {.tokens = prompt.tokens,
+                     .max_tokens = prompt.max_tokens,
+                     .draft_tokens = draft_tokens,
+                     .sequence = static_cast<uint32_t>(first + round)});
+    }
+    decoder.Round(ctx);
+    const RowPlan& plan = decoder.verifier().plan();
+    // Copied, because settling plans a pass of its own.
+    const std::vector<SequenceRows> sequences(plan.sequences, plan.sequences + *plan.num_sequences);
+    for (const SequenceRows& sequence : sequences) {
+      const SlotControl& slot = decoder.slot(sequence.slot);
+      Trace& trace = traces[sequence.slot];
+      trace.tokens.assign(slot.tokens, slot.tokens + slot.num_tokens);
+      for (int32_t r = 0; sequence.consumed + r < slot.num_tokens - 1; ++r) {
+        const float* logits = decoder.verifier().logits() + (sequence.first_row + r) * vocab;
+        trace.logits[sequence.consumed + r].assign(logits, logits + vocab);
+      }
+    }
+    for (const SequenceRows& sequence : sequences) {
+      const SlotControl& slot = decoder.slot(sequence.slot);
+      traces[sequence.slot].states[slot.num_tokens - 1] =
+          StateAt(ctx, decoder, sequence.slot, spare);
+      done[sequence.slot] = !slot.active;
+    }
+  }
+  return traces;
+}
+
+::testing::AssertionResult Same(const Trace& plain, const Trace& speculative) {
+  if (plain.tokens != speculative.tokens) return ::testing::AssertionFailure() << "tokens differ";
+  if (plain.logits.size() != speculative.logits.size()) {
+    return ::testing::AssertionFailure() << "other positions have logits";
+  }
+  for (const auto& [position, logits] : plain.logits) {
+    const auto it = speculative.logits.find(position);
+    if (it == speculative.logits.end() ||
+        std::memcmp(it->second.data(), logits.data(), logits.size() * sizeof(float)) != 0) {
+      return ::testing::AssertionFailure() << "logits differ at position " << position;
+    }
+  }
+  for (const auto& [consumed, state] : speculative.states) {
+    const auto it = plain.states.find(consumed);
+    if (it == plain.states.end() || it->second != state) {
+      return ::testing::AssertionFailure() << "state differs after " << consumed << " positions";
+    }
+  }
+  return ::testing::AssertionSuccess();
+}
+
+struct ModelCase {
+  const char* name;
+  const char* dtype;
+  const char* draft;  // another model with the same vocabulary
+};
+
+enum class DrafterKind {
+  kNone,
+  kSameModel,
+  kOtherModel,
+  kNgram,
+  kRight,
+  kWrong,
+  kAlternating,
+  kEmpty,
+  kRandom
+};
+constexpr const char* kDrafterNames[] = {"None",  "SameModel",   "OtherModel", "Ngram", "Right",
+                                         "Wrong", "Alternating", "Empty",      "Random"};
+
+class LosslessTest : public ::testing::TestWithParam<std::tuple<ModelCase, DrafterKind>> {
+ protected:
+  void SetUp() override {
+    model_ = TestModel(Case().name, Case().dtype);
+    prompts_ = Prompts(model_->info().vocab_limit);
+    for (size_t i = 0; i < prompts_.size(); ++i) {
+      plain_.push_back(Decode(ctx_, model_, std::make_unique<NullDrafter>(), kPolicies[0], 0,
+                              prompts_, i, 1)[0]);
+      texts_[i] = plain_.back().tokens;
+    }
+  }
+
+  const ModelCase& Case() const { return std::get<0>(GetParam()); }
+
+  std::unique_ptr<Drafter> MakeDrafter(const Policy& policy, int32_t draft_tokens, size_t slots) {
+    const auto scripted = [this](Script script) {
+      return std::make_unique<ScriptedDrafter>(script, texts_);
+    };
+    switch (std::get<1>(GetParam())) {
+      case DrafterKind::kNone:
+        return std::make_unique<NullDrafter>();
+      case DrafterKind::kNgram:
+        return std::make_unique<NgramDrafter>(1, 3);
+      case DrafterKind::kRight:
+        return scripted(Script::kRight);
+      case DrafterKind::kWrong:
+        return scripted(Script::kWrong);
+      case DrafterKind::kAlternating:
+        return scripted(Script::kAlternating);
+      case DrafterKind::kEmpty:
+        return scripted(Script::kEmpty);
+      case DrafterKind::kRandom:
+        return scripted(Script::kRandom);
+      default:
+        break;
+    }
+    ModelDrafterOptions options;
+    options.model =
+        std::get<1>(GetParam()) == DrafterKind::kSameModel ? model_ : TestModel(Case().draft);
+    options.num_slots = static_cast<int32_t>(slots);
+    options.max_draft = draft_tokens == kAutoDraft ? 8 : draft_tokens;
+    options.state.snapshots = policy.snapshots;
+    options.state.every_round = policy.every_round;
+    options.state.stride = policy.stride;
+    options.prefill_chunk = 8;
+    options.cost_per_proposal = 0.1f;
+    auto drafter = ModelDrafter::Create(options);
+    EXPECT_TRUE(drafter.ok()) << drafter.status();
+    return *std::move(drafter);
+  }
+
+  ThreadPool pool_{1};
+  ExecutionContext ctx_{.pool = &pool_};
+  std::shared_ptr<const Model> model_;
+  std::vector<Prompt> prompts_;
+  std::vector<Trace> plain_;
+  std::map<uint32_t, std::vector<int32_t>> texts_;
+};
+
+TEST_P(LosslessTest, AloneAndTogether) {
+  for (const Policy& policy : kPolicies) {
+    // Every K where the checkpoint moves each round; the other policies see the small, the odd, the
+    // largest and the changing ones.
+    const std::vector<int32_t> lengths = &policy == &kPolicies[0]
+                                             ? std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8}
+                                             : std::vector<int32_t>{1, 4, 7, kMaxDraft, kAutoDraft};
+    for (const int32_t k : lengths) {
+      // All together; and alone, a different prompt for every K.
+      for (const auto& [first, batch] :
+           {std::pair(size_t{0}, prompts_.size()),
+            std::pair(static_cast<size_t>(k + 1) % prompts_.size(), size_t{1})}) {
+        const std::vector<Trace> traces = Decode(ctx_, model_, MakeDrafter(policy, k, batch + 1),
+                                                 policy, k, prompts_, first, batch);
+        for (size_t i = 0; i < batch; ++i) {
+          ASSERT_TRUE(Same(plain_[first + i], traces[i]))
+              << policy.name << ", K " << k << ", batch " << batch << ", prompt " << first + i;
+        }
+      }
+    }
+  }
+}
+
+constexpr ModelCase kModels[] = {
+    {"mamba1_tied", "float32", "mamba2_limit"},   {"mamba1_tied", "bfloat16", "mamba2_tied"},
+    {"mamba1_conv2", "float32", "mamba1_conv3"},  {"mamba2_tied", "float32", "mamba1_tied"},
+    {"mamba2_tied", "float16", "mamba2_sharded"}, {"mamba2_groups", "bfloat16", "mamba2_groups"}};
+
+INSTANTIATE_TEST_SUITE_P(
+    Matrix, LosslessTest,
+    ::testing::Combine(::testing::ValuesIn(kModels),
+                       ::testing::Values(DrafterKind::kNone, DrafterKind::kSameModel,
+                                         DrafterKind::kOtherModel, DrafterKind::kNgram,
+                                         DrafterKind::kRight, DrafterKind::kWrong,
+                                         DrafterKind::kAlternating, DrafterKind::kEmpty,
+                                         DrafterKind::kRandom)),
+    [](const auto& info) {
+      const ModelCase& model = std::get<0>(info.param);
+      return std::string(model.name) + "_" + model.dtype + "_" +
+             kDrafterNames[static_cast<int>(std::get<1>(info.param))];
+    });
+
+}  // namespace
+}  // namespace sidewinder
