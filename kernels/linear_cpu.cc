@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/common/amx.h"
 #include "kernels/common/check.h"
 #include "kernels/common/simd_targets.h"
 #include "kernels/linear.h"
@@ -260,6 +261,9 @@ void Outputs(const LinearParams& p, const T* weight, const float* packed, int64_
 }
 
 void LinearOutputs(const LinearParams& p, int64_t num_rows, int64_t begin, int64_t end) {
+#if HWY_TARGET == HWY_AVX3
+  if (UsesAmx(p)) return LinearAmx(p, num_rows, begin, end);
+#endif
   const int64_t step = 2 * hn::Lanes(F32());
   const int64_t packed_stride = (p.in_dim + step - 1) / step * step;
   static thread_local hwy::AlignedFreeUniquePtr<float[]> scratch;
@@ -294,7 +298,7 @@ void Linear(ExecutionContext& ctx, const LinearParams& params) {
       << "in_dim=" << params.in_dim << " out_dim=" << params.out_dim;
   const int64_t num_rows = *params.num_rows;
   if (num_rows <= 0) return;
-  constexpr int64_t kTile{8};
+  constexpr int64_t kTile{16};
   constexpr int64_t kGrainBytes{32768};  // of weights, for few rows: about the time of a fork
   const int64_t tile_bytes = kTile * params.in_dim * SizeOf(params.weight_dtype);
   const int64_t tiles = std::max<int64_t>(1, kGrainBytes / tile_bytes / ((num_rows + 7) / 8));
