@@ -40,7 +40,6 @@ sanitize: setup  ## run the tests with the address, undefined-behaviour and thre
 	$(MAKE) test PRESET=tsan
 
 fuzz: setup-dev build/fuzz/build.ninja  ## run every fuzz target for FUZZ_SECONDS
-	cmake --build build/fuzz --parallel $(JOBS)
 	tools/fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
 bench: setup  ## plain against speculative on the held-out prompts

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# tools/fuzz.sh BUILD SECONDS: runs every fuzz target of a build folder for so many seconds each,
-# from the committed corpus. What it finds stays in the build folder.
+# tools/fuzz.sh BUILD SECONDS: builds every fuzz target of a configured build folder and runs it for
+# so many seconds, from the committed corpus. What it finds stays in the build folder.
 set -euo pipefail
 build=$1
 seconds=$2
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 
-mapfile -t targets < <(find "$build" -type f -name '*_fuzz' -perm -u+x | sort)
-if [[ ${#targets[@]} -eq 0 ]]; then
+mapfile -t names < <(cmake --build "$build" --target help | sed -nE 's/^([a-z0-9_]+_fuzz): .*/\1/p')
+if [[ ${#names[@]} -eq 0 ]]; then
   echo "fuzz.sh: no fuzz targets in $build" >&2
   exit 1
 fi
-for target in "${targets[@]}"; do
-  name=$(basename "$target")
+cmake --build "$build" --parallel "$(nproc)" --target "${names[@]}"
+
+for name in "${names[@]}"; do
+  target=$(find "$build" -type f -name "$name" -perm -u+x | head -n 1)
   echo "== $name, $seconds s"
   work="$build/corpus/$name"
   mkdir -p "$work" "$build/crashes"
