@@ -44,7 +44,9 @@ constexpr int64_t kOutputs{16};  // rows of a tile
 constexpr int64_t kInputs{32};   // bfloat16 values in a row of A
 constexpr int64_t kTokens{5};    // of three columns each
 constexpr int64_t kTileElements{16 * 32};
-constexpr int64_t kMaxBlocks{4};  // tile products in flight: a product takes 52 cycles to finish
+// Tiles of C at a time. More would hide the 52 cycles that a product takes to finish better, but
+// memory is the limit, and it likes few streams.
+constexpr int64_t kMaxBlocks{2};
 
 #define SIDEWINDER_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl")))
 
@@ -109,17 +111,45 @@ SIDEWINDER_AMX void PackInputs(const float* from, int64_t token, uint16_t* tile)
   }
 }
 
-// Adds the parts of `num_tokens` tokens of C and stores outputs [skip, 16) of each.
+// Lanes first, first + 3, ..., first + 12 of two vectors, in lanes 0-4 and 8-12.
+SIDEWINDER_AMX inline __m512 EveryThird(__m512 a, __m512 b, int first) {
+  const __m512i lanes = _mm512_setr_epi32(0, 3, 6, 9, 12, 0, 0, 0, 16, 19, 22, 25, 28, 16, 16, 16);
+  return _mm512_permutex2var_ps(a, _mm512_add_epi32(lanes, _mm512_set1_epi32(first)), b);
+}
+
+// Adds the parts of `num_tokens` tokens of C and stores outputs [skip, 16) of each. The transpose
+// stays in registers: rows that were just stored can be forwarded, a gather of them cannot.
 SIDEWINDER_AMX void StoreTile(const float* c, const LinearParams& p, int64_t row,
                               int64_t num_tokens, int64_t first, int64_t skip) {
-  const __m512i column =
-      _mm512_slli_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 4);
+  const __m512i quad_lanes =
+      _mm512_setr_epi32(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27);
+  const __m512i last_lanes = _mm512_add_epi32(quad_lanes, _mm512_set1_epi32(4));
+  __m512 quads[4];  // [token][4 outputs] of tokens 0-3
+  __m512 last[4];   // 4 outputs of token 4
+  for (int q = 0; q < 4; ++q) {
+    __m512 pairs[2];
+    for (int i = 0; i < 2; ++i) {
+      const __m512 a = _mm512_load_ps(c + 64 * q + 32 * i);
+      const __m512 b = _mm512_load_ps(c + 64 * q + 32 * i + 16);
+      pairs[i] = _mm512_add_ps(EveryThird(a, b, 0),
+                               _mm512_add_ps(EveryThird(a, b, 1), EveryThird(a, b, 2)));
+    }
+    quads[q] = _mm512_permutex2var_ps(pairs[0], quad_lanes, pairs[1]);
+    last[q] = _mm512_permutex2var_ps(pairs[0], last_lanes, pairs[1]);
+  }
+  const __m512 low01 = _mm512_shuffle_f32x4(quads[0], quads[1], 0x44);
+  const __m512 low23 = _mm512_shuffle_f32x4(quads[2], quads[3], 0x44);
+  const __m512 high01 = _mm512_shuffle_f32x4(quads[0], quads[1], 0xee);
+  const __m512 high23 = _mm512_shuffle_f32x4(quads[2], quads[3], 0xee);
+  const __m512 last01 = _mm512_shuffle_f32x4(last[0], last[1], 0x44);
+  const __m512 last23 = _mm512_shuffle_f32x4(last[2], last[3], 0x44);
+  const __m512 tokens[kTokens] = {
+      _mm512_shuffle_f32x4(low01, low23, 0x88), _mm512_shuffle_f32x4(low01, low23, 0xdd),
+      _mm512_shuffle_f32x4(high01, high23, 0x88), _mm512_shuffle_f32x4(high01, high23, 0xdd),
+      _mm512_shuffle_f32x4(last01, last23, 0x88)};
   const __mmask16 wanted = static_cast<__mmask16>(0xffff << skip);
   for (int64_t t = 0; t < num_tokens; ++t) {
-    const __m512 high = _mm512_i32gather_ps(column, c + 3 * t, 4);
-    const __m512 middle = _mm512_i32gather_ps(column, c + 3 * t + 1, 4);
-    const __m512 low = _mm512_i32gather_ps(column, c + 3 * t + 2, 4);
-    __m512 sum = _mm512_add_ps(high, _mm512_add_ps(middle, low));
+    __m512 sum = tokens[t];
     float* out = p.output + (row + t) * p.output_stride + first;
     if (p.bias != nullptr) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(wanted, p.bias + first));
     if (p.accumulate) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(wanted, out));
@@ -133,8 +163,6 @@ SIDEWINDER_AMX void TileProducts(const uint16_t* const* w, int64_t in_dim, const
                                  float* c) {
   _tile_zero(0);
   if constexpr (kBlocks > 1) _tile_zero(1);
-  if constexpr (kBlocks > 2) _tile_zero(2);
-  if constexpr (kBlocks > 3) _tile_zero(3);
   const int64_t stride = in_dim * sizeof(uint16_t);
   for (int64_t i = 0; i < in_dim; i += kInputs, packed += kTileElements) {
     _tile_loadd(6, packed, 64);
@@ -152,19 +180,9 @@ SIDEWINDER_AMX void TileProducts(const uint16_t* const* w, int64_t in_dim, const
       _tile_loadd(5, w[1] + i, stride);
       _tile_dpbf16ps(1, 5, 6);
     }
-    if constexpr (kBlocks > 2) {
-      _tile_loadd(4, w[2] + i, stride);
-      _tile_dpbf16ps(2, 4, 6);
-    }
-    if constexpr (kBlocks > 3) {
-      _tile_loadd(5, w[3] + i, stride);
-      _tile_dpbf16ps(3, 5, 6);
-    }
   }
   _tile_stored(0, c, 64);
   if constexpr (kBlocks > 1) _tile_stored(1, c + 256, 64);
-  if constexpr (kBlocks > 2) _tile_stored(2, c + 512, 64);
-  if constexpr (kBlocks > 3) _tile_stored(3, c + 768, 64);
 }
 
 SIDEWINDER_AMX void Outputs(const LinearParams& p, const uint16_t* packed, int64_t num_rows,
@@ -183,19 +201,10 @@ SIDEWINDER_AMX void Outputs(const LinearParams& p, const uint16_t* packed, int64
     }
     for (int64_t row = 0; row < num_rows; row += kTokens) {
       const uint16_t* tokens = packed + row / kTokens * p.in_dim / kInputs * kTileElements;
-      switch (blocks) {
-        case 1:
-          TileProducts<1>(w, p.in_dim, tokens, c);
-          break;
-        case 2:
-          TileProducts<2>(w, p.in_dim, tokens, c);
-          break;
-        case 3:
-          TileProducts<3>(w, p.in_dim, tokens, c);
-          break;
-        case 4:
-          TileProducts<4>(w, p.in_dim, tokens, c);
-          break;
+      if (blocks == 1) {
+        TileProducts<1>(w, p.in_dim, tokens, c);
+      } else {
+        TileProducts<2>(w, p.in_dim, tokens, c);
       }
       for (int64_t b = 0; b < blocks; ++b) {
         StoreTile(c + b * 256, p, row, std::min(kTokens, num_rows - row), first[b],
