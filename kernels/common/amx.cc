@@ -44,9 +44,10 @@ constexpr int64_t kOutputs{16};  // rows of a tile
 constexpr int64_t kInputs{32};   // bfloat16 values in a row of A
 constexpr int64_t kTokens{5};    // of three columns each
 constexpr int64_t kTileElements{16 * 32};
-// Tiles of C at a time. More would hide the 52 cycles that a product takes to finish better, but
-// memory is the limit, and it likes few streams.
-constexpr int64_t kMaxBlocks{2};
+// Tiles of outputs and of tokens at a time. More outputs would hide the 52 cycles that a product
+// takes to finish better, but memory is the limit, and it likes few streams.
+constexpr int kBlocks{2};
+constexpr int kGroups{2};
 
 #define SIDEWINDER_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl")))
 
@@ -157,58 +158,70 @@ SIDEWINDER_AMX void StoreTile(const float* c, const LinearParams& p, int64_t row
   }
 }
 
-// Up to kMaxBlocks tiles of outputs, the weights of each at w[block], times one tile of tokens.
-template <int kBlocks>
+// One or two tiles of outputs, the weights of each at w[block], times one or two tiles of tokens:
+// c[block][group].
+template <int kNumBlocks, int kNumGroups>
 SIDEWINDER_AMX void TileProducts(const uint16_t* const* w, int64_t in_dim, const uint16_t* packed,
-                                 float* c) {
+                                 bool prefetch, float* c) {
   _tile_zero(0);
-  if constexpr (kBlocks > 1) _tile_zero(1);
+  if constexpr (kNumGroups > 1) _tile_zero(1);
+  if constexpr (kNumBlocks > 1) _tile_zero(2);
+  if constexpr (kNumBlocks > 1 && kNumGroups > 1) _tile_zero(3);
   const int64_t stride = in_dim * sizeof(uint16_t);
-  for (int64_t i = 0; i < in_dim; i += kInputs, packed += kTileElements) {
-    _tile_loadd(6, packed, 64);
+  const uint16_t* packed2 = packed + in_dim / kInputs * kTileElements;
+  for (int64_t i = 0; i < in_dim; i += kInputs) {
+    _tile_loadd(6, packed + i * kOutputs, 64);
+    if constexpr (kNumGroups > 1) _tile_loadd(7, packed2 + i * kOutputs, 64);
     // The rows of a tile lie apart, which the hardware's prefetcher does not follow. What comes
     // next lies right behind these blocks.
-    for (int block = 0; block < kBlocks; ++block) {
-      const uint16_t* next = w[block] + kBlocks * kOutputs * in_dim + i * kOutputs;
+    for (int block = 0; prefetch && block < kNumBlocks; ++block) {
+      const uint16_t* next = w[block] + kNumBlocks * kOutputs * in_dim + i * kOutputs;
       for (int line = 0; line < kOutputs; ++line) {
         _mm_prefetch(reinterpret_cast<const char*>(next + line * kInputs), _MM_HINT_T0);
       }
     }
     _tile_loadd(4, w[0] + i, stride);
     _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kBlocks > 1) {
+    if constexpr (kNumGroups > 1) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kNumBlocks > 1) {
       _tile_loadd(5, w[1] + i, stride);
-      _tile_dpbf16ps(1, 5, 6);
+      _tile_dpbf16ps(2, 5, 6);
+      if constexpr (kNumGroups > 1) _tile_dpbf16ps(3, 5, 7);
     }
   }
   _tile_stored(0, c, 64);
-  if constexpr (kBlocks > 1) _tile_stored(1, c + 256, 64);
+  if constexpr (kNumGroups > 1) _tile_stored(1, c + 256, 64);
+  if constexpr (kNumBlocks > 1) _tile_stored(2, c + 512, 64);
+  if constexpr (kNumBlocks > 1 && kNumGroups > 1) _tile_stored(3, c + 768, 64);
 }
 
 SIDEWINDER_AMX void Outputs(const LinearParams& p, const uint16_t* packed, int64_t num_rows,
                             int64_t begin, int64_t end) {
   const TileConfig config;
   _tile_loadconfig(&config);
-  alignas(64) float c[kMaxBlocks * 256];
+  alignas(64) float c[kBlocks * kGroups * 256];
   const uint16_t* weight = static_cast<const uint16_t*>(p.weight);
-  for (int64_t o = begin; o < end; o += kMaxBlocks * kOutputs) {
-    const int64_t blocks = std::min((end - o + kOutputs - 1) / kOutputs, kMaxBlocks);
-    const uint16_t* w[kMaxBlocks] = {};
-    int64_t first[kMaxBlocks] = {};
-    for (int64_t b = 0; b < blocks; ++b) {  // the last tile of a matrix overlaps the one before
+  const int64_t num_groups = (num_rows + kTokens - 1) / kTokens;
+  for (int64_t o = begin; o < end; o += kBlocks * kOutputs) {
+    const int blocks = end - o > kOutputs ? 2 : 1;
+    const uint16_t* w[kBlocks] = {};
+    int64_t first[kBlocks] = {};
+    for (int b = 0; b < blocks; ++b) {  // the last tile of a matrix overlaps the one before
       first[b] = std::min(o + b * kOutputs, p.out_dim - kOutputs);
       w[b] = weight + first[b] * p.in_dim;
     }
-    for (int64_t row = 0; row < num_rows; row += kTokens) {
-      const uint16_t* tokens = packed + row / kTokens * p.in_dim / kInputs * kTileElements;
-      if (blocks == 1) {
-        TileProducts<1>(w, p.in_dim, tokens, c);
-      } else {
-        TileProducts<2>(w, p.in_dim, tokens, c);
-      }
-      for (int64_t b = 0; b < blocks; ++b) {
-        StoreTile(c + b * 256, p, row, std::min(kTokens, num_rows - row), first[b],
-                  o + b * kOutputs - first[b]);
+    for (int64_t group = 0; group < num_groups; group += kGroups) {
+      const uint16_t* tokens = packed + group * p.in_dim / kInputs * kTileElements;
+      const int groups = group + 1 < num_groups ? 2 : 1;
+      const auto products = blocks == 1 ? (groups == 1 ? TileProducts<1, 1> : TileProducts<1, 2>)
+                                        : (groups == 1 ? TileProducts<2, 1> : TileProducts<2, 2>);
+      products(w, p.in_dim, tokens, group == 0, c);
+      for (int b = 0; b < blocks; ++b) {
+        for (int g = 0; g < groups; ++g) {
+          const int64_t row = (group + g) * kTokens;
+          StoreTile(c + (b * kGroups + g) * 256, p, row, std::min(kTokens, num_rows - row),
+                    first[b], o + b * kOutputs - first[b]);
+        }
       }
     }
   }
