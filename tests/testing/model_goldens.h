@@ -27,6 +27,11 @@ struct GoldenGreedy {
   std::vector<int32_t> tokens;  // what follows; no end-of-text id among them
 };
 
+struct GoldenText {
+  std::string text;
+  std::vector<int32_t> tokens;  // without special ones
+};
+
 struct GoldenModel {
   std::string name;    // e.g. "mamba2_groups"
   std::string folder;  // path of the model folder
@@ -38,6 +43,7 @@ struct GoldenModel {
   double min_top_gap = 0;    // of the two largest logits in the greedy runs, share of max_abs_logit
   std::vector<GoldenPrompt> prompts;
   std::vector<GoldenGreedy> greedy;
+  std::vector<GoldenText> texts;  // empty unless the folder has a tokenizer
 
   friend void PrintTo(const GoldenModel& model, std::ostream* out) { *out << model.name; }
 };
@@ -74,6 +80,9 @@ inline std::vector<GoldenModel> ReadModelGoldens(const std::string& source_dir) 
     for (const Json& item : entry.at("greedy")) {
       const size_t prompt = item.at("prompt");
       model.greedy.push_back({model.prompts.at(prompt).tokens, item.at("tokens")});
+    }
+    for (const Json& item : entry.value("texts", Json::array())) {
+      model.texts.push_back({item.at("text"), item.at("tokens")});
     }
     models.push_back(std::move(model));
   }

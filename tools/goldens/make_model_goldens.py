@@ -14,6 +14,7 @@ Each folder holds what a downloaded model folder holds, and golden_logits.npy, f
                  time, ids of end of text not stopping it (none occurs)
     max_abs_logit, min_top_gap: the scale of the logits, and the smallest distance of the two
                  largest ones over all greedy steps as a share of it
+    texts[i]     {text, tokens}: only where the folder has a tokenizer; ids without special ones
 Prompts of different models differ.
 """
 
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -66,6 +68,7 @@ class Case:
     shard_size: str = "1GB"
     seed: int = 0
     config_extra: dict = field(default_factory=dict)
+    tokenizer: bool = False
 
     def __post_init__(self):
         self.inner = self.inner or (self.heads * self.head_dim if self.heads else 2 * self.hidden)
@@ -105,7 +108,15 @@ CASES = [
          tied=False, shard_size="60KB"),
     Case("mamba2_odd", "mamba2", hidden=36, layers=2, vocab=67, state=12, heads=3, head_dim=24,
          groups=3, conv=3),
+    Case("mamba2_text", "mamba2", hidden=32, layers=2, vocab=64, state=8, heads=4, head_dim=16,
+         tokenizer=True),
 ]
+
+TOKENIZER_TEXT = ("the model reads a word and then guesses the next word",
+                  "a small draft guesses many words; the large model checks them at once",
+                  "what the draft guessed right is kept, the rest is thrown away",
+                  "state is cheap to keep and hard to undo, so keep what leads to it")
+TEXTS = ("the next word", "a draft of the state\nis kept; the rest", "words, words,  words", "")
 
 
 def tensor_shapes(case: Case) -> dict:
@@ -320,6 +331,37 @@ def original_config(case: Case) -> dict:
             "pad_vocab_size_multiple": 16, "tie_embeddings": case.tied}
 
 
+def tiny_tokenizer(case: Case) -> tokenizers.Tokenizer:
+    """Byte-level BPE over the characters of a few sentences: as many ids as the model has rows."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=case.vocab, special_tokens=["<|endoftext|>"], initial_alphabet=["\u010a"],
+        show_progress=False)
+    tokenizer.train_from_iterator(TOKENIZER_TEXT, trainer)
+    if tokenizer.get_vocab_size() != case.vocab:
+        raise RuntimeError(f"{case.name}: the tokenizer has {tokenizer.get_vocab_size()} ids")
+    return tokenizer
+
+
+def write_tokenizer(case: Case, folder: Path) -> list:
+    tokenizer = tiny_tokenizer(case)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    end = "<|endoftext|>"
+    (folder / "tokenizer_config.json").write_text(json.dumps(
+        {"bos_token": end, "eos_token": end, "unk_token": end, "add_prefix_space": False,
+         "clean_up_tokenization_spaces": False, "tokenizer_class": "GPTNeoXTokenizer"},
+        indent=2) + "\n")
+    texts = []
+    for text in TEXTS:
+        tokens = tokenizer.encode(text, add_special_tokens=False).ids
+        if tokenizer.decode(tokens) != text:
+            raise RuntimeError(f"{case.name}: the tokenizer does not give {text!r} back")
+        texts.append({"text": text, "tokens": tokens})
+    return texts
+
+
 def write_folder(case: Case, folder: Path, weights: dict, model) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -375,13 +417,14 @@ def make(case: Case, out: Path) -> dict:
         scale = max(scale, np.max(np.abs(logits)))
     write_folder(case, out / case.name, weights, model)
     np.save(out / case.name / "golden_logits.npy", np.stack(rows).astype(np.float32))
+    texts = write_tokenizer(case, out / case.name) if case.tokenizer else []
     gap = min(gap for _, _, gap in runs)
     print(f"{case.name}: seed {seed}, largest logit {scale:.2f}, smallest top gap {gap:.4f}, "
           f"transformers differs by {worst:.1e}")
     return {"name": case.name, "family": case.family, "vocab_size": case.vocab,
             "vocab_limit": case.vocab_limit, "tied": case.tied, "seed": seed,
             "max_abs_logit": round(scale, 4), "min_top_gap": round(gap, 5), "prompts": listed,
-            "greedy": [{"prompt": i, "tokens": tokens} for i, tokens, _ in runs]}
+            "greedy": [{"prompt": i, "tokens": tokens} for i, tokens, _ in runs], "texts": texts}
 
 
 def dump_compact(cases: list, path: Path) -> None:
@@ -389,9 +432,9 @@ def dump_compact(cases: list, path: Path) -> None:
     lines = []
     for case in cases:
         head = ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in case.items()
-                         if k not in ("prompts", "greedy"))
+                         if k not in ("prompts", "greedy", "texts"))
         lists = [f'  "{key}": [\n   ' + ",\n   ".join(json.dumps(item) for item in case[key]) + "]"
-                 for key in ("prompts", "greedy")]
+                 for key in ("prompts", "greedy", "texts") if case[key]]
         lines.append(" {" + head + ",\n" + ",\n".join(lists) + "}")
     path.write_text(f'{{"transformers": "{transformers.__version__}",\n"models": [\n'
                     + ",\n".join(lines) + "\n]}\n")
