@@ -12,7 +12,7 @@ namespace sidewinder {
 
 // When the checkpoint moves. See docs/state-management.md.
 struct CheckpointRule {
-  int32_t every_round;  // 1: to the last committed position, every round
+  int32_t every_round;  // 1: behind the last committed token, every round
   int32_t stride;       // else: to a multiple of this, when the log has no room for the round
   int32_t log_rows;     // capacity of the log ring
   int32_t max_rows;     // most rows one round appends

@@ -5,7 +5,8 @@
 namespace sidewinder {
 namespace {
 
-// Where the checkpoint goes when `num_rows` rows are appended behind `committed` positions.
+// Where the checkpoint goes in a pass that brings the committed positions to `committed` and the
+// consumed ones, with the rest of its round, up by `num_rows`.
 int32_t NextCheckpoint(const CheckpointRule& rule, const StateCursor& cursor, int32_t committed,
                        int32_t num_rows) {
   if (rule.every_round) return committed;
@@ -50,9 +51,11 @@ void PlanVerifyRows(ExecutionContext&, const PlanRowsParams& params) {
     const StateCursor& cursor = params.cursors[i];
     const int32_t num_rows = 1 + slot.num_drafted;
     const int32_t first_row = *params.plan.num_rows;
+    // The pending token is committed already, so the checkpoint may move over its row: plain
+    // decoding replays nothing.
     int32_t* tokens =
         Append(params.plan, i, cursor,
-               NextCheckpoint(params.rule, cursor, cursor.consumed, num_rows), num_rows);
+               NextCheckpoint(params.rule, cursor, cursor.consumed + 1, num_rows), num_rows);
     tokens[0] = slot.tokens[slot.num_tokens - 1];
     std::copy_n(slot.draft, slot.num_drafted, tokens + 1);
     WantLogits(params.plan, first_row, num_rows);
@@ -78,11 +81,12 @@ void PlanDraftRows(ExecutionContext&, const PlanRowsParams& params, int32_t step
     if (!drafts && unseen < max_catch_up) continue;
     const int32_t num_rows = std::min(unseen, max_catch_up);
     const int32_t first_row = *params.plan.num_rows;
-    // The checkpoint makes room for the whole round here: later steps only append.
+    // All these rows are committed tokens. The checkpoint makes room for the whole round here:
+    // later steps only append.
     const int32_t appended = num_rows + std::max(0, slot.draft_limit - 1);
     int32_t* tokens =
         Append(params.plan, i, cursor,
-               NextCheckpoint(params.rule, cursor, cursor.consumed, appended), num_rows);
+               NextCheckpoint(params.rule, cursor, cursor.consumed + num_rows, appended), num_rows);
     std::copy_n(slot.tokens + cursor.consumed, num_rows, tokens);
     if (drafts) WantLogits(params.plan, first_row + num_rows - 1, 1);
   }
