@@ -5,7 +5,8 @@
 #define SIDEWINDER_KERNELS_COMMON_SIMD_TARGETS_H_
 
 #ifndef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
+// Bits 4 and 6: HWY_AVX3_SPR and HWY_AVX3_ZEN4, which older versions of Highway do not name.
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | (1LL << 4) | (1LL << 6))
 #endif
 
 #endif  // SIDEWINDER_KERNELS_COMMON_SIMD_TARGETS_H_
