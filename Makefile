@@ -19,8 +19,13 @@ demo: setup $(BUILD)/build.ninja  ## set up, build, and show the trained pair at
 	cmake --build $(BUILD) --parallel $(JOBS) --target sidewinder
 	tools/demo.sh $(BUILD)/apps/sidewinder
 
+# Older thread sanitizers need a memory layout that is not randomised too far.
+ifeq ($(PRESET),tsan)
+RUN := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+endif
+
 test: build  ## set up, build, and run every test
-	ctest --preset $(PRESET) --parallel $(JOBS)
+	$(RUN) ctest --preset $(PRESET) --parallel $(JOBS)
 
 build: setup $(BUILD)/build.ninja  ## set up and build everything
 	cmake --build $(BUILD) --parallel $(JOBS)
