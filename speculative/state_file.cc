@@ -82,36 +82,40 @@ absl::Status WriteStateFile(const std::string& path, const SavedState& saved) {
 absl::StatusOr<SavedState> ReadStateFile(const std::string& path, uint64_t fingerprint,
                                          int64_t state_bytes) {
   SW_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  const absl::string_view bytes = file.text();
+  return ParseStateFile(file.text(), path, fingerprint, state_bytes);
+}
+
+absl::StatusOr<SavedState> ParseStateFile(absl::string_view bytes, const std::string& name,
+                                          uint64_t fingerprint, int64_t state_bytes) {
   Cursor cursor(bytes);
   char magic[8];
   if (!cursor.Read(magic) || absl::string_view(magic, sizeof(magic)) != kMagic) {
-    return Bad(path, "not a state file (it does not begin with SWSTATE)");
+    return Bad(name, "not a state file (it does not begin with SWSTATE)");
   }
   uint32_t version = 0;
   if (!cursor.Read(version) || version != kStateFileVersion) {
-    return Bad(path, absl::StrFormat("state file version %d; this build reads version %d", version,
+    return Bad(name, absl::StrFormat("state file version %d; this build reads version %d", version,
                                      kStateFileVersion));
   }
   SavedState saved;
   uint64_t num_tokens = 0;
   uint64_t num_state = 0;
   if (!cursor.Read(saved.fingerprint) || !cursor.Read(num_tokens) || !cursor.Read(num_state)) {
-    return Bad(path, "truncated in its header");
+    return Bad(name, "truncated in its header");
   }
   if (saved.fingerprint != fingerprint) {
-    return Bad(path,
+    return Bad(name,
                absl::StrFormat("state of another model: fingerprint %016x, this model has %016x",
                                saved.fingerprint, fingerprint));
   }
   const uint64_t rest = cursor.rest().size();
   if (num_state != static_cast<uint64_t>(state_bytes)) {
-    return Bad(path,
+    return Bad(name,
                absl::StrFormat("%d bytes of state; this model has %d", num_state, state_bytes));
   }
   if (num_tokens == 0 || num_tokens > rest / sizeof(int32_t) ||
       rest != num_tokens * sizeof(int32_t) + num_state + sizeof(uint64_t)) {
-    return Bad(path,
+    return Bad(name,
                absl::StrFormat("truncated or too long: %d bytes behind the header for %d tokens "
                                "and %d bytes of state",
                                rest, num_tokens, num_state));
@@ -120,7 +124,7 @@ absl::StatusOr<SavedState> ReadStateFile(const std::string& path, uint64_t finge
   std::memcpy(&stored, bytes.data() + bytes.size() - sizeof(stored), sizeof(stored));
   const uint64_t actual = XXH3_64bits(bytes.data(), bytes.size() - sizeof(stored));
   if (stored != actual) {
-    return Bad(path,
+    return Bad(name,
                absl::StrFormat("damaged: checksum %016x, contents have %016x", stored, actual));
   }
   saved.tokens.resize(num_tokens);

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace sidewinder {
 
@@ -30,6 +31,10 @@ absl::Status WriteStateFile(const std::string& path, const SavedState& saved);
 // `fingerprint` the model's: a file of another model is refused.
 absl::StatusOr<SavedState> ReadStateFile(const std::string& path, uint64_t fingerprint,
                                          int64_t state_bytes);
+
+// The same from the file's bytes; `name` stands for the file in error messages.
+absl::StatusOr<SavedState> ParseStateFile(absl::string_view bytes, const std::string& name,
+                                          uint64_t fingerprint, int64_t state_bytes);
 
 }  // namespace sidewinder
 
