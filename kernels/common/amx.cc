@@ -48,6 +48,8 @@ constexpr int64_t kTileElements{16 * 32};
 // takes to finish better, but memory is the limit, and it likes few streams.
 constexpr int kBlocks{2};
 constexpr int kGroups{2};
+// Rows of a prefill that pass together: packed, they stay in the second level of cache.
+constexpr int64_t kChunk{16 * kTokens};
 
 #define SIDEWINDER_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl")))
 
@@ -195,8 +197,9 @@ SIDEWINDER_AMX void TileProducts(const uint16_t* const* w, int64_t in_dim, const
   if constexpr (kNumBlocks > 1 && kNumGroups > 1) _tile_stored(3, c + 768, 64);
 }
 
-SIDEWINDER_AMX void Outputs(const LinearParams& p, const uint16_t* packed, int64_t num_rows,
-                            int64_t begin, int64_t end) {
+// Outputs [begin, end) of rows [first_row, first_row + num_rows).
+SIDEWINDER_AMX void Outputs(const LinearParams& p, const uint16_t* packed, int64_t first_row,
+                            int64_t num_rows, int64_t begin, int64_t end) {
   const TileConfig config;
   _tile_loadconfig(&config);
   alignas(64) float c[kBlocks * kGroups * 256];
@@ -219,8 +222,8 @@ SIDEWINDER_AMX void Outputs(const LinearParams& p, const uint16_t* packed, int64
       for (int b = 0; b < blocks; ++b) {
         for (int g = 0; g < groups; ++g) {
           const int64_t row = (group + g) * kTokens;
-          StoreTile(c + (b * kGroups + g) * 256, p, row, std::min(kTokens, num_rows - row),
-                    first[b], o + b * kOutputs - first[b]);
+          StoreTile(c + (b * kGroups + g) * 256, p, first_row + row,
+                    std::min(kTokens, num_rows - row), first[b], o + b * kOutputs - first[b]);
         }
       }
     }
@@ -245,20 +248,24 @@ void LinearAmx(const LinearParams& p, int64_t num_rows, int64_t begin, int64_t e
   static thread_local hwy::AlignedFreeUniquePtr<uint16_t[]> packed;
   static thread_local int64_t packed_size = 0;
   const int64_t tiles = p.in_dim / kInputs;
-  const int64_t size = (num_rows + kTokens - 1) / kTokens * tiles * kTileElements;
+  const int64_t size = (std::min(num_rows, kChunk) + kTokens - 1) / kTokens * tiles * kTileElements;
   if (packed_size < size) {
     packed_size = size;
     packed = hwy::AllocateAligned<uint16_t>(size);
     std::memset(packed.get(), 0, size * sizeof(uint16_t));  // columns of no token are finite
   }
-  for (int64_t r = 0; r < num_rows; ++r) {
-    const float* from = p.input + (p.row_index != nullptr ? p.row_index[r] : r) * p.input_stride;
-    uint16_t* to = packed.get() + r / kTokens * tiles * kTileElements;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      PackInputs(from + tile * kInputs, r % kTokens, to + tile * kTileElements);
+  for (int64_t first = 0; first < num_rows; first += kChunk) {
+    const int64_t rows = std::min(kChunk, num_rows - first);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t from = p.row_index != nullptr ? p.row_index[first + r] : first + r;
+      uint16_t* to = packed.get() + r / kTokens * tiles * kTileElements;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        PackInputs(p.input + from * p.input_stride + tile * kInputs, r % kTokens,
+                   to + tile * kTileElements);
+      }
     }
+    Outputs(p, packed.get(), first, rows, begin, end);
   }
-  Outputs(p, packed.get(), num_rows, begin, end);
 }
 
 #else
