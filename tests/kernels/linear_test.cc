@@ -4,10 +4,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <numeric>
+#include <limits>
 #include <string>
 #include <vector>
 
+#include "kernels/common/amx.h"
 #include "tests/testing/guarded_buffer.h"
 #include "tests/testing/random_values.h"
 #include "tests/testing/simd_backend.h"
@@ -43,7 +44,25 @@ std::vector<char> AbsWeights(std::vector<char> bytes, DType dtype, int64_t offse
   return bytes;
 }
 
-class LinearTest : public testing::SimdBackendTest {};
+// Suites run with and without the matrix unit, which only the widest SIMD target uses.
+class LinearTest : public testing::SimdBackendTest {
+ protected:
+  void MatchesReference();
+  void BitsOfARowDependOnNothingElse();
+  void ManyRowsHaveTheBitsOfOne();
+};
+
+class LinearWithoutAmxTest : public LinearTest {
+ protected:
+  void SetUp() override {
+    LinearTest::SetUp();
+    SetAmxEnabled(false);
+  }
+  void TearDown() override {
+    SetAmxEnabled(true);
+    LinearTest::TearDown();
+  }
+};
 
 TEST_P(LinearTest, GoldenValues) {
   const float weight[] = {1, 2, 3, 4, -1, 0.5f};  // [2, 3]
@@ -88,7 +107,7 @@ TEST_P(LinearTest, GoldenValues) {
   }
 }
 
-TEST_P(LinearTest, MatchesReference) {
+void LinearTest::MatchesReference() {
   ExecutionContext ctx = Context(2);
   for (const DType dtype : kDTypes) {
     for (const Shape shape : kHostileShapes) {
@@ -161,7 +180,7 @@ TEST_P(LinearTest, ZeroRowsWriteNothing) {
 }
 
 // The contract that speculation rests on.
-TEST_P(LinearTest, BitsOfARowDependOnNothingElse) {
+void LinearTest::BitsOfARowDependOnNothingElse() {
   constexpr int32_t kMaxRows{17};
   std::vector<ExecutionContext> contexts;
   for (int threads : {1, 2, 3, 5}) contexts.push_back(Context(threads));
@@ -219,7 +238,7 @@ TEST_P(LinearTest, BitsOfARowDependOnNothingElse) {
 }
 
 // Blocks of a prefill, large enough to be cut in every direction.
-TEST_P(LinearTest, ManyRowsHaveTheBitsOfOne) {
+void LinearTest::ManyRowsHaveTheBitsOfOne() {
   const Shape shape{300, 640};
   const int32_t rows = 203, one = 1;
   const std::vector<char> weight = RandomWeights(shape.out_dim * shape.in_dim, DType::kBFloat16, 1);
@@ -251,7 +270,56 @@ TEST_P(LinearTest, ManyRowsHaveTheBitsOfOne) {
   }
 }
 
+TEST_P(LinearTest, MatchesReference) { LinearTest::MatchesReference(); }
+TEST_P(LinearWithoutAmxTest, MatchesReference) { LinearTest::MatchesReference(); }
+TEST_P(LinearTest, BitsOfARowDependOnNothingElse) { LinearTest::BitsOfARowDependOnNothingElse(); }
+TEST_P(LinearWithoutAmxTest, BitsOfARowDependOnNothingElse) {
+  LinearTest::BitsOfARowDependOnNothingElse();
+}
+TEST_P(LinearTest, ManyRowsHaveTheBitsOfOne) { LinearTest::ManyRowsHaveTheBitsOfOne(); }
+TEST_P(LinearWithoutAmxTest, ManyRowsHaveTheBitsOfOne) { LinearTest::ManyRowsHaveTheBitsOfOne(); }
+
+// Infinities and NaN reach the outputs that they belong to, and only those.
+TEST_P(LinearTest, InfinityAndNanStayInTheirRow) {
+  constexpr int64_t kIn{64}, kOut{33};
+  constexpr int32_t kRows{7};
+  std::vector<char> weight = RandomWeights(kOut * kIn, DType::kBFloat16, 1);
+  for (size_t i = 0; i < weight.size(); i += 2) weight[i] |= 1;  // no zeros
+  std::vector<float> input = RandomValues(kRows * kIn, 2);
+  input[2 * kIn + 5] = std::numeric_limits<float>::infinity();
+  input[3 * kIn + 63] = testing::kPoison;
+  input[4 * kIn + 1] = std::numeric_limits<float>::max();
+  input[5 * kIn + 1] = 0x1p-140f;
+  std::vector<float> output(kRows * kOut), expected(kRows * kOut);
+  LinearParams params = {.weight = weight.data(),
+                         .weight_dtype = DType::kBFloat16,
+                         .bias = nullptr,
+                         .input = input.data(),
+                         .row_index = nullptr,
+                         .output = output.data(),
+                         .in_dim = kIn,
+                         .out_dim = kOut,
+                         .input_stride = kIn,
+                         .output_stride = kOut,
+                         .accumulate = false,
+                         .num_rows = &kRows};
+  ExecutionContext ctx = Context(1);
+  Linear(ctx, params);
+  params.output = expected.data();
+  LinearRef(params);
+  for (int64_t i = 0; i < kRows * kOut; ++i) {
+    if (std::isfinite(expected[i])) {
+      EXPECT_TRUE(std::isfinite(output[i])) << i;
+    } else if (std::isnan(expected[i])) {
+      EXPECT_TRUE(std::isnan(output[i])) << i;
+    } else {
+      EXPECT_EQ(output[i], expected[i]) << i;
+    }
+  }
+}
+
 SW_INSTANTIATE_SIMD_TESTS(LinearTest);
+SW_INSTANTIATE_SIMD_TESTS(LinearWithoutAmxTest);
 
 }  // namespace
 }  // namespace sidewinder
