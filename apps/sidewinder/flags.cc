@@ -189,7 +189,7 @@ EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& mode
 }
 
 absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& model,
-                                         const std::string& file_flag) {
+                                         const std::string& file_flag, bool add_special_tokens) {
   TokenizedText result;
   const Tokenizer* tokenizer = model.tokenizer().get();
   if (flags.ids) {
@@ -211,7 +211,7 @@ absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& mo
   } else {
     SW_ASSIGN_OR_RETURN(text, ReadAll(*flags.file));
   }
-  result.ids = tokenizer->Encode(text);
+  result.ids = tokenizer->Encode(text, add_special_tokens);
   result.bytes = static_cast<int64_t>(text.size());
   return result;
 }

@@ -62,8 +62,10 @@ struct TokenizedText {
 };
 
 // Token ids of the one flag that is given. `file_flag` names the flag of the file in errors.
+// `add_special_tokens`: the text begins here, so it may get a BOS token.
 absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& model,
-                                         const std::string& file_flag);
+                                         const std::string& file_flag,
+                                         bool add_special_tokens = true);
 
 // "1,2,3": non-negative integers. A usage error names the flag and the item.
 absl::StatusOr<std::vector<int32_t>> ParseIds(const std::string& flag, const std::string& text);

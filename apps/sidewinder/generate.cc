@@ -126,7 +126,9 @@ absl::Status Generation::Run() {
 absl::Status Generation::Prepare() {
   request_ = flags_.request;
   if (flags_.prompt.count() == 1) {
-    SW_ASSIGN_OR_RETURN(TokenizedText prompt, ReadTokens(flags_.prompt, *model_, "--prompt-file"));
+    SW_ASSIGN_OR_RETURN(TokenizedText prompt,
+                        ReadTokens(flags_.prompt, *model_, "--prompt-file",
+                                   /*add_special_tokens=*/flags_.restore_state.empty()));
     request_.prompt = std::move(prompt.ids);
   }
   if (request_.prompt.empty() && flags_.restore_state.empty()) {
@@ -139,6 +141,7 @@ absl::Status Generation::Prepare() {
     return absl::FailedPreconditionError(
         absl::StrCat("--stop: ", model_->info().path, " has no tokenizer.json"));
   }
+  SW_RETURN_IF_ERROR(CheckReplaceable("--save-state", flags_.save_state));
   request_.keep_state = !flags_.save_state.empty();
   EngineOptions options = MakeEngineOptions(flags_.engine, flags_.model);
   options.model = model_;

@@ -1,15 +1,13 @@
 // `sidewinder logits`: the model's raw output at every position of a prompt.
-#include <sys/stat.h>
-
 #include <memory>
 #include <string>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "apps/sidewinder/command.h"
 #include "apps/sidewinder/flags.h"
+#include "apps/sidewinder/output.h"
 #include "apps/sidewinder/usage_error.h"
 #include "runtime/npy.h"
 #include "runtime/status_macros.h"
@@ -28,18 +26,11 @@ struct Flags {
   std::string output;
 };
 
-// The file is renamed into place, which must not happen to a device or a folder.
-absl::Status CheckOutput(const std::string& path) {
-  struct stat facts;
-  if (stat(path.c_str(), &facts) != 0 || S_ISREG(facts.st_mode)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--output: ", path, " is not a regular file"));
-}
-
 absl::Status RunLogits(const Flags& flags) {
   if (flags.prompt.count() != 1) {
     return UsageError("exactly one of --prompt-ids, --prompt and --prompt-file is needed");
   }
-  SW_RETURN_IF_ERROR(CheckOutput(flags.output));
+  SW_RETURN_IF_ERROR(CheckReplaceable("--output", flags.output));
   SW_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model, LoadModel(flags.model));
   SW_ASSIGN_OR_RETURN(const TokenizedText prompt,
                       ReadTokens(flags.prompt, *model, "--prompt-file"));

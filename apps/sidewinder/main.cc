@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <exception>
 #include <new>
 #include <string>
 
@@ -90,6 +91,8 @@ int Main(int argc, char** argv) {
     status = run();
   } catch (const std::bad_alloc&) {
     return Fail("out of memory", kExitError);
+  } catch (const std::exception& error) {
+    return Fail(error.what(), kExitError);
   }
   if (status.ok()) return 0;
   if (IsUsageError(status)) return FailUsage(app, std::string(status.message()));

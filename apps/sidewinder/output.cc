@@ -1,5 +1,6 @@
 #include "apps/sidewinder/output.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,6 +51,12 @@ std::string DumpJson(const OrderedJson& json, int indent) {
 
 absl::Status PrintJson(const OrderedJson& json, int indent) {
   return PrintText(DumpJson(json, indent) + "\n");
+}
+
+absl::Status CheckReplaceable(const std::string& flag, const std::string& path) {
+  struct stat facts;
+  if (stat(path.c_str(), &facts) != 0 || S_ISREG(facts.st_mode)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": ", path, " is not a regular file"));
 }
 
 bool UseColor(ColorMode mode) {

@@ -1,4 +1,5 @@
-// Standard output: buffered, with every failure reported (a full disk, a closed pipe).
+// Where results go. Standard output is buffered, with every failure reported (a full disk, a closed
+// pipe).
 #ifndef SIDEWINDER_APPS_SIDEWINDER_OUTPUT_H_
 #define SIDEWINDER_APPS_SIDEWINDER_OUTPUT_H_
 
@@ -28,6 +29,10 @@ absl::Status PrintText(absl::string_view text);
 // One line, or indented if `indent` >= 0. Bytes that are not UTF-8 are replaced.
 absl::Status PrintJson(const OrderedJson& json, int indent = -1);
 std::string DumpJson(const OrderedJson& json, int indent = -1);
+
+// A result file is renamed into place, which must not happen to a device or a folder:
+// InvalidArgument names the flag and the path.
+absl::Status CheckReplaceable(const std::string& flag, const std::string& path);
 
 enum class ColorMode { kAuto, kAlways, kNever };
 

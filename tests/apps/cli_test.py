@@ -258,6 +258,8 @@ class GenerateTest(CliTest):
                                        "--restore-state", state, "--max-new-tokens", 14,
                                        "--ignore-eos", "--json"))["token_ids"]
         self.assertEqual(head + tail, whole)
+        self.fail_with(1, "--save-state.*not a regular file", "generate", "--model", VERIFIER,
+                       "--prompt-ids", IDS, "--save-state", "/dev/null")
         state.write_bytes(state.read_bytes()[:-5])
         self.fail_with(1, "text.state", "generate", "--model", VERIFIER, "--draft", DRAFT,
                        "--restore-state", state)
