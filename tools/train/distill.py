@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from corpus import token_stream
-from evaluate import encode_prompts, estimated_speedups, greedy_agreement
+from evaluate import (continued, encode_prompts, estimated_speedups, greedy_figures,
+                      greedy_matches)
 from model import Config, Mamba2, default_device, generate, load, precision
 from optim import Optimizer, schedule
 from train import random_crops, save, to_device
@@ -153,14 +154,16 @@ def main() -> None:
             next_report = elapsed + args.seconds / 20
 
     prompts = [json.loads(line) for line in args.prompts.read_text().splitlines()]
-    batch = encode_prompts([p["prompt"] for p in prompts], tokenizer, 256, device)
+    tokens, lengths = encode_prompts([p["prompt"] for p in prompts], tokenizer, 256, device)
+    text = generate(verifier, tokens, lengths, torch.zeros(len(tokens), device=device))
+    counted = continued(text, lengths)
     figures = {}
     for candidate in candidates:
         save(candidate.model, args.out / f"{candidate.name}.pt")
-        greedy = greedy_agreement(verifier, candidate.model, *batch, draft_length=6)
+        greedy = greedy_figures(greedy_matches(candidate.model, text), counted, draft_length=6)
         figures[candidate.name] = {
             "parameters": candidate.model.parameter_count(),
-            "tokens": step * args.batch * args.context,
+            "tokens_seen": step * args.batch * args.context,
             "greedy": greedy,
             "estimated_speedup": estimated_speedups(verifier, candidate.model, greedy),
         }

@@ -66,44 +66,45 @@ def rounds(matches: list[bool], draft_length: int) -> list[int]:
 
 
 @torch.no_grad()
-def greedy_agreement(verifier: Mamba2, draft: Mamba2, tokens: Tensor, lengths: Tensor,
-                     draft_length: int) -> dict:
-    text = generate(verifier, tokens, lengths, torch.zeros(len(tokens), device=tokens.device))
-    valid = continued(text, lengths)
-    with precision(tokens.device):
-        match = draft(text[:, :-1]).argmax(-1) == text[:, 1:]
-    counts = [n for row, keep in zip(match, valid) for n in rounds(row[keep].tolist(), draft_length)]
+def greedy_matches(draft: Mamba2, text: Tensor) -> Tensor:
+    """[batch, time - 1]: where the draft's first choice is the next token of the text."""
+    rows = []
+    for part in text.split(32):
+        with precision(text.device):
+            rows.append(draft(part[:, :-1]).argmax(-1) == part[:, 1:])
+    return torch.cat(rows)
+
+
+def greedy_figures(matches: Tensor, counted: Tensor, draft_length: int) -> dict:
+    counts = []
+    for row, keep in zip(matches, counted):
+        counts += rounds(row[keep].tolist(), draft_length)
     reached = [sum(n >= i for n in counts) for i in range(draft_length + 1)]
     return {
-        "agreement": match[valid].float().mean().item(),
+        "agreement": matches[counted].float().mean().item(),
         "per_position": [b / max(a, 1) for a, b in zip(reached, reached[1:])],
         "mean_acceptance_length": 1 + sum(counts) / max(len(counts), 1),
-        "tokens": int(valid.sum()),
+        "tokens": int(counted.sum()),
     }
 
 
 @torch.no_grad()
-def sampled_acceptance(verifier: Mamba2, draft: Mamba2, tokens: Tensor, lengths: Tensor,
-                       temperature: float) -> float:
-    """Mean chance that rejection sampling keeps a draft token: the overlap of both softmaxes."""
-    text = generate(verifier, tokens, lengths,
-                    torch.full((len(tokens),), temperature, device=tokens.device))
-    valid = continued(text, lengths)
-    overlap, count = 0.0, 0
-    for rows, keep in zip(text.split(8), valid.split(8)):
-        with precision(tokens.device):
-            p = (verifier(rows[:, :-1]).float() / temperature).softmax(-1)
-            q = (draft(rows[:, :-1]).float() / temperature).softmax(-1)
-        overlap += torch.minimum(p, q).sum(-1)[keep].sum().item()
-        count += int(keep.sum())
-    return overlap / count
+def overlap(verifier: Mamba2, draft: Mamba2, text: Tensor, temperature: float) -> Tensor:
+    """[batch, time - 1]: the chance that rejection sampling keeps a token that the draft sampled."""
+    rows = []
+    for part in text.split(8):
+        with precision(text.device):
+            p = (verifier(part[:, :-1]).float() / temperature).softmax(-1)
+            q = (draft(part[:, :-1]).float() / temperature).softmax(-1)
+        rows.append(torch.minimum(p, q).sum(-1))
+    return torch.cat(rows)
 
 
-def estimated_speedups(verifier: Mamba2, draft: Mamba2, agreement: dict) -> dict[int, float]:
+def estimated_speedups(verifier: Mamba2, draft: Mamba2, greedy: dict) -> dict[int, float]:
     """For each draft length: tokens of a round over its cost in plain verifier steps."""
     step = draft.parameter_count() / verifier.parameter_count() + DRAFT_OVERHEAD
     out, tokens, chance = {}, 1.0, 1.0
-    for length, position in enumerate(agreement["per_position"], start=1):
+    for length, position in enumerate(greedy["per_position"], start=1):
         chance *= position
         tokens += chance
         out[length] = tokens / (VERIFY_COST + length * step)
@@ -139,29 +140,34 @@ def main() -> None:
     figures["draft_bits_per_byte"] = bits_per_byte(draft, valid, size, args.context)
 
     prompts = [json.loads(line) for line in args.prompts.read_text().splitlines()]
-    classes = sorted({p["class"] for p in prompts})
-    for name in ["all", *classes]:
-        texts = [p["prompt"] for p in prompts if name in ("all", p["class"])]
-        batch = encode_prompts(texts, tokenizer, args.new_tokens, device)
-        greedy = greedy_agreement(verifier, draft, *batch, args.draft_length)
+    tokens, lengths = encode_prompts([p["prompt"] for p in prompts], tokenizer, args.new_tokens,
+                                     device)
+    texts = {t: generate(verifier, tokens, lengths, torch.full((len(tokens),), t, device=device))
+             for t in (0.0, args.temperature)}
+    counted = {t: continued(text, lengths) for t, text in texts.items()}
+    matches = greedy_matches(draft, texts[0.0])
+    kept = overlap(verifier, draft, texts[args.temperature], args.temperature)
+    classes = [p["class"] for p in prompts]
+    for name in ["all", *sorted(set(classes))]:
+        rows = torch.tensor([name in ("all", c) for c in classes], device=device)
+        greedy = greedy_figures(matches[rows], counted[0.0][rows], args.draft_length)
         figures[name] = {
             "greedy": greedy,
             "estimated_speedup": estimated_speedups(verifier, draft, greedy),
             f"acceptance_at_temperature_{args.temperature}":
-                sampled_acceptance(verifier, draft, *batch, args.temperature),
+                kept[rows][counted[args.temperature][rows]].mean().item(),
         }
     print(json.dumps(figures, indent=2))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 
-    chosen = prompts[::max(1, len(prompts) // max(args.samples, 1))][:args.samples]
-    tokens, lengths = encode_prompts([p["prompt"] for p in chosen], tokenizer, 120, device)
-    for temperature in (0.0, args.temperature):
-        texts = generate(verifier, tokens, lengths,
-                         torch.full((len(tokens),), temperature, device=device))
-        for prompt, row, length in zip(chosen, texts.tolist(), lengths.tolist()):
-            print(f"\n--- {prompt['class']}, temperature {temperature}\n{prompt['prompt']}"
-                  f" >>>{tokenizer.decode(row[length:length + 120], skip_special_tokens=False)}")
+    for index in range(0, len(prompts), max(1, len(prompts) // max(args.samples, 1)))[:args.samples]:
+        length = int(lengths[index])
+        for temperature, text in texts.items():
+            continuation = tokenizer.decode(text[index, length:length + 120].tolist(),
+                                            skip_special_tokens=False)
+            print(f"\n--- {classes[index]}, temperature {temperature}\n"
+                  f"{prompts[index]['prompt']} >>>{continuation}")
 
 
 if __name__ == "__main__":
