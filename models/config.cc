@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <initializer_list>
 #include <system_error>
@@ -167,6 +168,20 @@ absl::Status ReadTokens(const Json& json, const JsonReader& reader, DefaultToken
   return absl::OkStatus();
 }
 
+// Over how many channels the gated norm of a Mamba-2 folder takes its mean, if the file does not
+// say. state-spaces trains with one mean per group. transformers took one over the whole width
+// until its version 5.23, so a folder that an older one wrote reproduces its outputs only with
+// that. Codestral was trained per group: its file is known by a leftover "norm_before_gate".
+absl::StatusOr<int64_t> DefaultNormGroup(const JsonReader& reader, const ModelConfig& config) {
+  const int64_t per_group = config.inner_size / config.num_groups;
+  if (config.original_naming || reader.Has("norm_before_gate")) return per_group;
+  SW_ASSIGN_OR_RETURN(const std::string version, reader.String("transformers_version", ""));
+  int major = 0, minor = 0;
+  const bool known = std::sscanf(version.c_str(), "%d.%d", &major, &minor) == 2;
+  const bool groups = known && (major > 5 || (major == 5 && minor >= 23));
+  return groups ? per_group : config.inner_size;
+}
+
 // What the dimensions must satisfy together, whatever the naming; derives what is left.
 absl::Status CheckDimensions(const JsonReader& reader, ModelConfig& config) {
   if (config.inner_size < 1 || config.inner_size > kMaxDim) {
@@ -183,8 +198,9 @@ absl::Status CheckDimensions(const JsonReader& reader, ModelConfig& config) {
                                            "%d in all",
                                            config.num_groups, config.state_size, kMaxDim));
   }
-  SW_ASSIGN_OR_RETURN(config.gated_norm_group, reader.Int("gated_norm_group", 1, config.inner_size,
-                                                          config.inner_size / config.num_groups));
+  SW_ASSIGN_OR_RETURN(const int64_t norm_group, DefaultNormGroup(reader, config));
+  SW_ASSIGN_OR_RETURN(config.gated_norm_group,
+                      reader.Int("gated_norm_group", 1, config.inner_size, norm_group));
   if (config.inner_size % config.gated_norm_group != 0) {
     return Invalid(reader, absl::StrFormat("\"gated_norm_group\" is %d; legal are divisors of the "
                                            "inner width %d",

@@ -63,9 +63,10 @@ struct ModelConfig {
 // InvalidArgument with file, field, value and what is legal; Unimplemented for a family or an
 // option that exists but is not built here, with those that are. `name` is the file.
 //
-// "gated_norm_group" (an extension; 1.. inner_size) overrides over how many channels the gated norm
-// of Mamba-2 takes its mean. The default, inner_size / num_groups, is how state-spaces trains and
-// what transformers computes today; transformers up to 5.17 took inner_size whatever the groups.
+// "gated_norm_group" (an extension; 1..inner_size) overrides over how many channels the gated norm
+// of Mamba-2 takes its mean. The default is inner_size / num_groups for original folders, for
+// Codestral and for folders written by transformers 5.23 or later, and inner_size for those of
+// older versions or of unknown origin, whose outputs only that reproduces.
 absl::StatusOr<ModelConfig> ParseConfig(const Json& json, const std::string& name);
 
 // Reads `folder`/config.json; adds the end-of-text ids of generation_config.json if there is one.

@@ -87,7 +87,7 @@ TEST(ParseConfigTest, Mamba2WithDefaultsOfTheClass) {
   EXPECT_EQ(config.num_heads, 128);
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.num_groups, 8);
-  EXPECT_EQ(config.gated_norm_group, 1024);
+  EXPECT_EQ(config.gated_norm_group, 8192);
   EXPECT_EQ(config.conv_dim(), 8192 + 2 * 8 * 128);
   EXPECT_EQ(config.time_step_rank, 0);
   EXPECT_EQ(config.time_step_min, 0.0f);
@@ -156,8 +156,22 @@ TEST(ParseConfigTest, CodestralIgnoresItsLeftoverNormFlag) {
   EXPECT_EQ(config.dtype, DType::kBFloat16);
 }
 
+TEST(ParseConfigTest, NormGroupFollowsTheVersionThatWroteTheFile) {
+  const auto group = [](const char* version) {
+    return ParseWith(kMamba2, absl::StrCat("{\"transformers_version\": \"", version, "\"}"))
+        ->gated_norm_group;
+  };
+  EXPECT_EQ(group("4.44.0"), 128);
+  EXPECT_EQ(group("5.17.0"), 128);
+  EXPECT_EQ(group("5.22.2"), 128);
+  EXPECT_EQ(group("5.23.0"), 32);
+  EXPECT_EQ(group("6.0.0.dev0"), 32);
+  EXPECT_EQ(group("nonsense"), 128);
+}
+
 TEST(ParseConfigTest, NormGroupMayBeOverridden) {
-  EXPECT_EQ(ParseWith(kMamba2, "{}")->gated_norm_group, 32);
+  EXPECT_EQ(ParseWith(kMamba2, "{}")->gated_norm_group, 128);
+  EXPECT_EQ(ParseWith(kMamba2, R"({"gated_norm_group": 32})")->gated_norm_group, 32);
   EXPECT_EQ(ParseWith(kMamba2, R"({"gated_norm_group": 128})")->gated_norm_group, 128);
   for (const char* wrong : {"0", "-1", "129", "3", "1.0", "\"all\""}) {
     EXPECT_THAT(ParseWith(kMamba2, absl::StrCat("{\"gated_norm_group\": ", wrong, "}")),
