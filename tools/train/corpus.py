@@ -1,4 +1,4 @@
-"""Reads the text corpus: zstd-compressed UTF-8 files, documents separated by an end-of-text line."""
+"""Reads the text corpus: zstd-compressed UTF-8, an end-of-text line after every document."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +9,6 @@ from tokenizers import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 0
-
-# The class of every document in the stream that `token_stream` makes ends with this id, so that a
-# model learns where one text stops and the next, unrelated one starts.
 
 
 def corpus_files(folder: Path, split: str) -> list[Path]:
@@ -27,23 +24,28 @@ def read_text(path: Path) -> str:
         return stream.read().decode("utf-8")
 
 
+def file_documents(path: Path) -> list[str]:
+    """The documents of one file, their final line breaks kept."""
+    return [d for d in read_text(path).split(f"{END_OF_TEXT}\n") if d]
+
+
 def documents(folder: Path, split: str) -> Iterator[str]:
-    """Every document of a split, its final line break kept."""
     for path in corpus_files(folder, split):
-        for document in read_text(path).split(f"{END_OF_TEXT}\n"):
-            if document:
-                yield document
+        yield from file_documents(path)
 
 
 def token_stream(folder: Path, split: str, tokenizer: Tokenizer, cache: Path | None) -> np.ndarray:
-    """The whole split as one uint16 array; each document is followed by the end-of-text id."""
+    """The whole split as one uint16 array.
+
+    The end-of-text id follows each document: a model learns that an unrelated text comes next.
+    """
     cached = cache / f"{split}.npy" if cache else None
     if cached and cached.exists():
         return np.load(cached)
     pieces = []
     for path in corpus_files(folder, split):
-        texts = [d for d in read_text(path).split(f"{END_OF_TEXT}\n") if d]
-        for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+        encodings = tokenizer.encode_batch_fast(file_documents(path), add_special_tokens=False)
+        for encoding in encodings:
             pieces.append(np.array(encoding.ids + [END_OF_TEXT_ID], dtype=np.uint16))
     tokens = np.concatenate(pieces)
     if cached:

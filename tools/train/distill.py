@@ -141,7 +141,8 @@ def main() -> None:
         recent.append(torch.stack(losses))
         step += 1
         if step == 3:
-            torch.cuda.synchronize() if compiled else None
+            if compiled:
+                torch.cuda.synchronize()
             start = time.time()
         elapsed = time.time() - start if start else 0.0
         progress = elapsed / args.seconds

@@ -90,7 +90,7 @@ def greedy_figures(matches: Tensor, counted: Tensor, draft_length: int) -> dict:
 
 @torch.no_grad()
 def overlap(verifier: Mamba2, draft: Mamba2, text: Tensor, temperature: float) -> Tensor:
-    """[batch, time - 1]: the chance that rejection sampling keeps a token that the draft sampled."""
+    """[batch, time - 1]: the chance that rejection sampling keeps a token of the draft."""
     rows = []
     for part in text.split(8):
         with precision(text.device):
@@ -161,7 +161,8 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 
-    for index in range(0, len(prompts), max(1, len(prompts) // max(args.samples, 1)))[:args.samples]:
+    stride = max(1, len(prompts) // max(args.samples, 1))
+    for index in range(0, len(prompts), stride)[:args.samples]:
         length = int(lengths[index])
         for temperature, text in texts.items():
             continuation = tokenizer.decode(text[index, length:length + 120].tolist(),

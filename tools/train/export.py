@@ -1,4 +1,4 @@
-"""Writes a model as a Hugging Face folder: config, generation config, bfloat16 weights, tokenizer."""
+"""Writes a model as a Hugging Face folder: configs, bfloat16 weights, tokenizer."""
 
 import argparse
 import json
