@@ -60,7 +60,7 @@ absl::Status CheckIds(const std::vector<int32_t>& ids, const Model& model) {
 
 }  // namespace
 
-CLI::Validator OneOf(std::vector<std::string> choices) {
+CLI::Validator OneOf(const std::vector<std::string>& choices) {
   return CLI::Validator(
       [choices](std::string& text) -> std::string {
         if (absl::c_linear_search(choices, text)) return "";

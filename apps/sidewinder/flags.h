@@ -16,7 +16,7 @@
 namespace sidewinder::cli {
 
 // Checks of single flags, with errors that name what is legal.
-CLI::Validator OneOf(std::vector<std::string> choices);
+CLI::Validator OneOf(const std::vector<std::string>& choices);
 CLI::Validator AtLeast(int64_t min);
 CLI::Validator Between(int64_t min, int64_t max);
 
