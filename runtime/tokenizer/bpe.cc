@@ -23,7 +23,7 @@ void Append(int32_t id, std::vector<Symbol>* symbols) {
 
 void BpeModel::Encode(absl::string_view piece, bool map_bytes, BpeScratch* scratch,
                       std::vector<int32_t>* ids) const {
-  if (piece.size() > kMaxCachedBytes) return EncodeUncached(piece, map_bytes, scratch, ids);
+  if (piece.size() > kMaxCachedBytes) return EncodeLong(piece, map_bytes, scratch, ids);
   const auto it = scratch->cache.find(piece);
   if (it != scratch->cache.end()) {
     const auto begin = scratch->cached_ids.begin() + it->second.begin;
@@ -38,6 +38,35 @@ void BpeModel::Encode(absl::string_view piece, bool map_bytes, BpeScratch* scrat
                              ids->end());
   scratch->cache.emplace(piece,
                          BpeScratch::Cached{begin, static_cast<uint32_t>(ids->size() - first)});
+}
+
+// Without a pre-tokenizer a prompt is one piece. A merge across the border of two characters needs
+// a left side that ends with the first and a right side that begins with the second; where no merge
+// has such sides the piece can be cut with the same result, and the parts are words that repeat.
+void BpeModel::EncodeLong(absl::string_view piece, bool map_bytes, BpeScratch* scratch,
+                          std::vector<int32_t>* ids) const {
+  if (ignore_merges_) return EncodeUncached(piece, map_bytes, scratch, ids);
+  size_t done = 0;
+  uint32_t left = 0;
+  bool left_known = false;  // unknown characters have other tokens, which may merge otherwise
+  const auto encode_part = [&](size_t end) {
+    const absl::string_view part = piece.substr(done, end - done);
+    done = end;
+    part.size() > kMaxCachedBytes ? EncodeUncached(part, map_bytes, scratch, ids)
+                                  : Encode(part, map_bytes, scratch, ids);
+  };
+  for (size_t pos = 0; pos < piece.size();) {
+    const size_t border = pos;
+    const uint32_t right =
+        map_bytes ? ByteToChar(static_cast<uint8_t>(piece[pos++])) : NextChar(piece, &pos);
+    const bool right_known = CharId(right) >= 0;
+    if (left_known && right_known && !joints_.contains(static_cast<uint64_t>(left) << 32 | right)) {
+      encode_part(border);
+    }
+    left = right;
+    left_known = right_known;
+  }
+  encode_part(piece.size());
 }
 
 void BpeModel::EncodeUncached(absl::string_view piece, bool map_bytes, BpeScratch* scratch,

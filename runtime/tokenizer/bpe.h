@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "runtime/json.h"
@@ -59,6 +60,8 @@ class BpeModel {
   absl::Status AddMerge(const std::string& name, size_t rank, absl::string_view left,
                         absl::string_view right);
   void IndexChars();
+  void EncodeLong(absl::string_view piece, bool map_bytes, BpeScratch* scratch,
+                  std::vector<int32_t>* ids) const;
   void EncodeUncached(absl::string_view piece, bool map_bytes, BpeScratch* scratch,
                       std::vector<int32_t>* ids) const;
   void AddSymbols(absl::string_view piece, bool map_bytes,
@@ -77,6 +80,8 @@ class BpeModel {
   absl::flat_hash_map<uint32_t, int32_t> high_chars_;
   std::array<int32_t, 256> fallback_{};  // ids of <0x00> to <0xFF>, -1 for none
   absl::flat_hash_map<uint64_t, Merge> merges_;
+  // Characters that meet where some merge joins its two sides, left << 32 | right.
+  absl::flat_hash_set<uint64_t> joints_;
 };
 
 }  // namespace sidewinder::tok

@@ -143,6 +143,9 @@ absl::Status BpeModel::AddMerge(const std::string& name, size_t rank, absl::stri
   }
   const uint64_t key =
       static_cast<uint64_t>(tokens[0]->id) << 32 | static_cast<uint32_t>(tokens[1]->id);
+  size_t first = 0;
+  joints_.insert(static_cast<uint64_t>(CharBefore(left, left.size())) << 32 |
+                 NextChar(right, &first));
   merges_[key] = {static_cast<uint32_t>(rank), tokens[2]->id};  // of equal pairs the last counts
   return absl::OkStatus();
 }
