@@ -24,7 +24,7 @@ absl::StatusOr<std::unique_ptr<const LanguageModel>> Mamba2::Create(const ModelC
   for (const Layer& layer : model->layers_) {
     for (const auto* vector :
          {&layer.norm, &layer.in_proj_bias, &layer.conv_weight, &layer.conv_bias, &layer.a,
-          &layer.d, &layer.dt_bias, &layer.gated_norm, &layer.out_proj_bias}) {
+          &layer.dt_bias, &layer.gated_norm, &layer.out_proj_bias}) {
       counter.Vector(static_cast<int64_t>(vector->size()));
     }
     counter.Vector(config.num_heads);  // D, which is expanded to [inner] in memory

@@ -3,13 +3,11 @@
 #ifndef SIDEWINDER_RUNTIME_STATUS_MACROS_H_
 #define SIDEWINDER_RUNTIME_STATUS_MACROS_H_
 
-#include <cstdlib>
-#include <iostream>
-#include <sstream>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/common/check.h"  // IWYU pragma: export
 
 #define SW_RETURN_IF_ERROR(expr)                            \
   do {                                                      \
@@ -28,29 +26,5 @@
   auto result = (expr);                             \
   if (!result.ok()) return result.status();         \
   lhs = *std::move(result)
-
-namespace sidewinder::internal {
-
-class CheckFailure {
- public:
-  CheckFailure(const char* condition, const char* file, int line) {
-    stream_ << "sidewinder: " << file << ":" << line << ": check failed: " << condition << " ";
-  }
-  [[noreturn]] ~CheckFailure() {
-    std::cerr << stream_.str() << std::endl;
-    std::abort();
-  }
-  std::ostream& stream() { return stream_; }
-
- private:
-  std::ostringstream stream_;
-};
-
-}  // namespace sidewinder::internal
-
-#define SW_CHECK(condition)   \
-  if (condition) [[likely]] { \
-  } else                      \
-    ::sidewinder::internal::CheckFailure(#condition, __FILE__, __LINE__).stream()
 
 #endif  // SIDEWINDER_RUNTIME_STATUS_MACROS_H_

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/weights.h"
 #include "sidewinder/engine.h"
 #include "sidewinder/model.h"
 #include "tests/testing/model_goldens.h"
@@ -99,6 +100,18 @@ TEST_P(GoldenTest, ConvertedWeightsStayClose) {
     const double unit = std::string(dtype) == "bfloat16" ? 1.0 / 512 : 1.0 / 4096;
     EXPECT_LT(worst, 64 * unit * GetParam().max_abs_logit) << dtype;
   }
+}
+
+TEST_P(GoldenTest, CountsEveryStoredParameterOnce) {
+  const auto reader = WeightsReader::Open(GetParam().folder);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  int64_t elements = 0;
+  for (const StoredTensor& tensor : (*reader)->tensors()) {
+    int64_t product = 1;
+    for (const int64_t dim : tensor.shape) product *= dim;
+    elements += product;
+  }
+  EXPECT_EQ(model_->info().num_parameters, elements);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
