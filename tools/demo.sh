@@ -16,8 +16,12 @@ for folder in "$model" "$draft"; do
 done
 
 step() {
+  local argument
   printf '\n$ sidewinder'
-  printf ' %q' "$@"
+  for argument in "$@"; do
+    if [[ $argument =~ ^[A-Za-z0-9_./,-]+$ ]]; then printf ' %s' "$argument"
+    else printf ' %s' "${argument@Q}"; fi
+  done
   printf '\n\n'
   "$sidewinder" "$@"
 }
