@@ -6,7 +6,7 @@
 
 add_library(sw_options INTERFACE)
 target_compile_options(sw_options INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers -Werror>
   $<$<COMPILE_LANGUAGE:CUDA>:-Werror all-warnings -lineinfo>)
 if(SIDEWINDER_SANITIZE)
   target_compile_options(sw_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${SIDEWINDER_SANITIZE}
