@@ -41,7 +41,7 @@ struct SlotControl {
   int32_t num_tokens;
 
   // This round.
-  int32_t round_start;  // num_tokens when the round began
+  int32_t round_start;   // num_tokens when the round began
   int32_t draft_limit;   // proposals wanted, <= K and small enough for max_tokens
   int32_t num_drafted;   // proposals made, <= draft_limit
   int32_t num_accepted;  // proposals that were committed

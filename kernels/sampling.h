@@ -19,8 +19,8 @@ namespace sidewinder {
 struct DraftSampleParams {
   ControlBlock control;
   RowPlan plan;         // one logits row a sequence, in the order of the sequences that want logits
-  const float* logits;     // [logit rows, logits_stride]
-  int32_t logits_stride;   // rows of the draft model's head: padding may differ from the verifier's
+  const float* logits;  // [logit rows, logits_stride]
+  int32_t logits_stride;  // rows of the draft model's head: padding may differ from the verifier's
   int32_t step;
 };
 void DraftSample(ExecutionContext& ctx, const DraftSampleParams& params);

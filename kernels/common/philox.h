@@ -1,6 +1,6 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers:
-// as easy as 1, 2, 3", SC 2011). A number is a pure function of what it is for, so a text does not
-// depend on batch, thread or device.
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random
+// numbers: as easy as 1, 2, 3", SC 2011). A number is a pure function of what it is for, so a text
+// does not depend on batch, thread or device.
 #ifndef SIDEWINDER_KERNELS_COMMON_PHILOX_H_
 #define SIDEWINDER_KERNELS_COMMON_PHILOX_H_
 

@@ -44,9 +44,11 @@ void ModelDrafter::Draft(ExecutionContext& ctx) {
   for (int32_t step = 0; step < control_.max_draft; ++step) {
     PlanDraftRows(ctx, runner_->PlanParams(control_), step, kMaxCatchUp);
     runner_->Forward(ctx);
-    DraftSample(
-        ctx,
-        {.control = control_, .plan = runner_->plan(), .logits = runner_->logits(), .logits_stride = static_cast<int32_t>(runner_->model().info().vocab_size), .step = step});
+    DraftSample(ctx, {.control = control_,
+                      .plan = runner_->plan(),
+                      .logits = runner_->logits(),
+                      .logits_stride = static_cast<int32_t>(runner_->model().info().vocab_size),
+                      .step = step});
   }
 }
 
