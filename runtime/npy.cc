@@ -91,6 +91,7 @@ absl::Status NpyWriter::Append(absl::Span<const float> values) {
         "%s: cannot append %d values to %d of [%d, %d]; legal are whole rows up to the last", path_,
         count, values_written_, rows_, cols_));
   }
+  if (values.empty()) return absl::OkStatus();
   if (std::fwrite(values.data(), sizeof(float), values.size(), file_.get()) != values.size()) {
     return ErrnoStatus(path_, "write");
   }

@@ -107,7 +107,8 @@ struct DrafterOptions {
   std::shared_ptr<const Model> model;                 // kModel
   int32_t ngram_max = 4;                              // kNgram: longest suffix looked up
   int32_t ngram_min = 1;                              // kNgram: shortest
-  std::function<std::unique_ptr<Drafter>()> factory;  // kCustom, see speculative/drafter.h
+  std::function<std::unique_ptr<Drafter>()> factory;  // kCustom: code that is built inside the
+                                                      // source tree, see speculative/drafter.h
 
   static DrafterOptions None() { return {}; }
   static DrafterOptions FromModel(std::shared_ptr<const Model> draft);
