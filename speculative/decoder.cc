@@ -13,7 +13,8 @@ namespace sidewinder {
 namespace {
 
 // One more verified row in verifier passes: weights are streamed once for all rows, arithmetic and
-// logits are not free. Measured with `sidewinder bench --draft ngram` on two cores (docs/benchmarks.md).
+// logits are not free. Measured with `sidewinder bench --draft ngram` on two cores
+// (docs/benchmarks.md).
 constexpr float kRowCost{0.08f};
 
 // A new request expects its proposals to be about this good.
