@@ -299,13 +299,14 @@ void Linear(ExecutionContext& ctx, const LinearParams& params) {
   const int64_t num_rows = *params.num_rows;
   if (num_rows <= 0) return;
   constexpr int64_t kTile{16};
-  constexpr int64_t kGrainBytes{32768};  // of weights, for few rows: about the time of a fork
-  const int64_t tile_bytes = kTile * params.in_dim * SizeOf(params.weight_dtype);
-  const int64_t tiles = std::max<int64_t>(1, kGrainBytes / tile_bytes / ((num_rows + 7) / 8));
+  // Bytes of weights, for few rows, that the caller streams until a worker has begun.
+  constexpr int64_t kLeadBytes{65536};
+  const int64_t row_bytes = params.in_dim * static_cast<int64_t>(SizeOf(params.weight_dtype));
+  const int64_t lead = kLeadBytes / row_bytes / ((num_rows + 7) / 8);
   const auto outputs = HWY_DYNAMIC_DISPATCH(LinearOutputs);
-  ctx.pool->ParallelFor(params.out_dim, kTile * tiles, [&](int64_t begin, int64_t end, int) {
-    outputs(params, num_rows, begin, end);
-  });
+  ctx.pool->ParallelFor(
+      params.out_dim, kTile,
+      [&](int64_t begin, int64_t end, int) { outputs(params, num_rows, begin, end); }, lead);
 }
 
 }  // namespace sidewinder

@@ -193,17 +193,18 @@ void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params)
       << "num_heads=" << params.num_heads << " num_groups=" << params.num_groups;
   const int64_t num_sequences = *params.plan.num_sequences;
   if (num_sequences <= 0) return;
-  constexpr int64_t kGrainElements{16384};  // state elements times rows: about the time of a fork
+  constexpr int64_t kLeadElements{12288};  // state elements times rows until a worker has begun
   const int64_t rows_a_sequence = (*params.plan.num_rows + num_sequences - 1) / num_sequences;
   const int64_t work = params.head_dim * params.state_dim * std::max<int64_t>(1, rows_a_sequence);
   const auto head = HWY_DYNAMIC_DISPATCH(Mamba2Head);
   ctx.pool->ParallelFor(
-      num_sequences * params.num_heads, std::max<int64_t>(1, kGrainElements / work),
+      num_sequences * params.num_heads, /*grain=*/1,
       [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i) {
           head(params, params.plan.sequences[i / params.num_heads], i % params.num_heads);
         }
-      });
+      },
+      /*lead=*/kLeadElements / work);
   if (params.state.snapshots == nullptr) {
     AppendLogB(params.state, params.plan, params.b, params.b_stride,
                params.num_groups * params.state_dim);

@@ -73,7 +73,7 @@ struct DecodeStats {
   double MeanAcceptanceLength() const;  // 1 + accepted / rounds, the bonus token included
   double TokensPerSecond() const;       // new tokens after the first round over decode_ms
   std::vector<double> AcceptanceByPosition() const;  // accepted_at / drafted_at, while drafted
-  void Add(const DecodeStats& other);
+  void Add(const DecodeStats& other);                // sums every count and time
 
   int64_t first_round_tokens = 0;  // new tokens of the round that produced the first one
 };
@@ -110,8 +110,12 @@ struct DrafterOptions {
   std::function<std::unique_ptr<Drafter>()> factory;  // kCustom: code that is built inside the
                                                       // source tree, see speculative/drafter.h
 
+  // Proposes nothing: plain decoding.
   static DrafterOptions None() { return {}; }
+  // A draft model of any family; it must share the verifier's vocabulary. Not null.
   static DrafterOptions FromModel(std::shared_ptr<const Model> draft);
+  // Prompt lookup: proposes what followed the latest earlier occurrence of the last tokens, the
+  // longest of `max` down to `min` that occurs; 1 <= min <= max <= 64.
   static DrafterOptions Ngram(int32_t min = 1, int32_t max = 4);
 };
 
@@ -155,7 +159,9 @@ class Engine {
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);
   ~Engine();
 
+  // As given to Create.
   const EngineOptions& options() const;
+  // What the engine allocated for each of its slots; fixed from Create on.
   EngineMemory memory() const;
 
   // Queues a request. It joins as soon as a slot is free. InvalidArgument if it is malformed.

@@ -56,11 +56,12 @@ class Model {
         std::shared_ptr<const Tokenizer> tokenizer);
   ~Model();
 
-  const ModelInfo& info() const { return info_; }
+  const ModelInfo& info() const { return info_; }  // lives as long as the model
 
   // Null if the folder has no tokenizer.json; token ids still work then.
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
 
+  // The network behind it, for code inside the source tree (models/language_model.h).
   const LanguageModel& network() const { return *network_; }
 
  private:

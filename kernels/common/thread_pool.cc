@@ -183,12 +183,17 @@ ThreadPool::~ThreadPool() = default;
 
 int ThreadPool::num_threads() const { return impl_->num_threads; }
 
-void ThreadPool::Run(int64_t n, int64_t grain, Body body, const void* fn) {
+void ThreadPool::Run(int64_t n, int64_t grain, int64_t lead, Body body, const void* fn) {
   if (n <= 0) return;
   grain = std::max<int64_t>(grain, 1);
   const int64_t chunks = (n + grain - 1) / grain;
-  const int parts = static_cast<int>(std::min<int64_t>(impl_->num_threads, chunks));
-  const auto start_of = [&](int part) { return std::min(n, chunks * part / parts * grain); };
+  const int64_t lead_chunks = std::min(lead / grain, chunks - 1);
+  const int64_t shared = chunks - lead_chunks;
+  const int parts = static_cast<int>(std::min<int64_t>(impl_->num_threads, shared));
+  const auto start_of = [&](int part) {
+    // Rounded up: of an uneven number the caller takes the larger half.
+    return std::min(n, (lead_chunks + (shared * part + parts - 1) / parts) * grain);
+  };
   for (int part = 1; part < parts; ++part) {
     Impl::Mailbox& mailbox = impl_->mailboxes[part - 1];
     mailbox.body = body;
@@ -197,7 +202,7 @@ void ThreadPool::Run(int64_t n, int64_t grain, Body body, const void* fn) {
     mailbox.end = start_of(part + 1);
     mailbox.start.Set(++mailbox.count);
   }
-  body(fn, 0, start_of(1), 0);
+  body(fn, 0, parts > 1 ? start_of(1) : n, 0);
   for (int part = 1; part < parts; ++part) impl_->Join(part - 1);
 }
 

@@ -22,12 +22,16 @@ class ThreadPool {
 
   // Calls fn(begin, end, thread_idx) on disjoint ranges that cover [0, n), at most one range per
   // thread, ranges starting at multiples of `grain`; returns when all are done. Which thread gets
-  // which range depends on n, grain and num_threads alone. Runs inline when one range suffices.
+  // which range depends on the arguments and num_threads alone. Runs inline when one range
+  // suffices.
+  //
+  // `lead`: how much of n the caller gets done until a worker has begun and has fetched what the
+  // caller wrote last (some microseconds); workers get that much less, and none if nothing is left.
   // Not reentrant, and one caller at a time.
   template <class Fn>
-  void ParallelFor(int64_t n, int64_t grain, const Fn& fn) {
+  void ParallelFor(int64_t n, int64_t grain, const Fn& fn, int64_t lead = 0) {
     Run(
-        n, grain,
+        n, grain, lead,
         [](const void* f, int64_t begin, int64_t end, int thread_idx) {
           (*static_cast<const Fn*>(f))(begin, end, thread_idx);
         },
@@ -36,7 +40,7 @@ class ThreadPool {
 
  private:
   using Body = void (*)(const void* fn, int64_t begin, int64_t end, int thread_idx);
-  void Run(int64_t n, int64_t grain, Body body, const void* fn);
+  void Run(int64_t n, int64_t grain, int64_t lead, Body body, const void* fn);
 
   struct Impl;
   std::unique_ptr<Impl> impl_;
