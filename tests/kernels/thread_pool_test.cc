@@ -16,11 +16,14 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-std::vector<Range> RangesOf(ThreadPool& pool, int64_t n, int64_t grain) {
+std::vector<Range> RangesOf(ThreadPool& pool, int64_t n, int64_t grain, int64_t lead = 0) {
   std::vector<Range> ranges(pool.num_threads(), Range{-1, -1, -1});
-  pool.ParallelFor(n, grain, [&](int64_t begin, int64_t end, int thread_idx) {
-    ranges[thread_idx] = {begin, end, thread_idx};
-  });
+  pool.ParallelFor(
+      n, grain,
+      [&](int64_t begin, int64_t end, int thread_idx) {
+        ranges[thread_idx] = {begin, end, thread_idx};
+      },
+      lead);
   std::erase_if(ranges, [](const Range& range) { return range.thread_idx < 0; });
   return ranges;
 }
@@ -47,11 +50,24 @@ TEST(ThreadPoolTest, RangesCoverEverythingOnceAndStartAtMultiplesOfGrain) {
 
 TEST(ThreadPoolTest, RangesDependOnTheArgumentsAlone) {
   ThreadPool a(3), b(3);
-  const std::vector<Range> expected = {{0, 32, 0}, {32, 64, 1}, {64, 100, 2}};
+  // 25 pieces of 4: nine for the caller, eight for each worker.
+  const std::vector<Range> expected = {{0, 36, 0}, {36, 68, 1}, {68, 100, 2}};
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(RangesOf(a, 100, 4), expected);
     EXPECT_EQ(RangesOf(b, 100, 4), expected);
   }
+}
+
+TEST(ThreadPoolTest, LeadGoesToTheCaller) {
+  ThreadPool pool(3);
+  // Four pieces of 25 are the caller's lead, the other 21 are shared.
+  const std::vector<Range> expected = {{0, 44, 0}, {44, 72, 1}, {72, 100, 2}};
+  EXPECT_EQ(RangesOf(pool, 100, 4, 16), expected);
+  const std::vector<Range> one_worker = {{0, 15, 0}, {15, 16, 1}};
+  EXPECT_EQ(RangesOf(pool, 16, 1, 14), one_worker);
+  const std::vector<Range> inline_range = {{0, 16, 0}};
+  EXPECT_EQ(RangesOf(pool, 16, 1, 15), inline_range);
+  EXPECT_EQ(RangesOf(pool, 16, 1, 1000), inline_range);
 }
 
 TEST(ThreadPoolTest, OneRangeRunsInline) {
