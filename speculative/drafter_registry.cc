@@ -11,7 +11,8 @@ namespace sidewinder {
 namespace {
 
 // What a proposal costs beyond streaming the draft model's weights: launching its ops, in verifier
-// passes. Measured with the pair in checkpoints/ on two cores; see docs/benchmarks.md.
+// passes. An estimate; with it and the cost of a row, rounds of the pair in checkpoints/ come out
+// as docs/benchmarks.md measured them, to about a tenth of a pass.
 constexpr float kProposalOverhead{0.03f};
 
 constexpr int32_t kMaxNgram{64};
