@@ -23,6 +23,8 @@ struct BeginRoundParams {
 };
 
 void BeginRound(ExecutionContext& ctx, const BeginRoundParams& params);
+void BeginRoundCpu(ExecutionContext& ctx, const BeginRoundParams& params);
+CudaError LaunchBeginRound(CudaContext& ctx, const BeginRoundParams& params);
 
 }  // namespace sidewinder
 

@@ -25,7 +25,7 @@ int32_t BestDraftLength(float acceptance, float row_cost, float draft_cost, int3
 
 }  // namespace
 
-void BeginRound(ExecutionContext&, const BeginRoundParams& params) {
+void BeginRoundCpu(ExecutionContext&, const BeginRoundParams& params) {
   for (int32_t i = 0; i < params.control.num_slots; ++i) {
     SlotControl& slot = params.control.slots[i];
     slot.round_start = slot.num_tokens;

@@ -30,6 +30,8 @@ struct CausalConvParams {
 };
 
 void CausalConv(ExecutionContext& ctx, const CausalConvParams& params);
+void CausalConvCpu(ExecutionContext& ctx, const CausalConvParams& params);
+CudaError LaunchCausalConv(CudaContext& ctx, const CausalConvParams& params);
 void CausalConvRef(const CausalConvParams& params);
 
 }  // namespace sidewinder

@@ -55,8 +55,7 @@ namespace sidewinder {
 
 HWY_EXPORT(ConvChannels);
 
-void CausalConv(ExecutionContext& ctx, const CausalConvParams& params) {
-  SW_CHECK(ctx.device == DeviceType::kCpu);
+void CausalConvCpu(ExecutionContext& ctx, const CausalConvParams& params) {
   SW_CHECK(params.width >= 1 && params.ring_rows >= params.width - 1)
       << "width=" << params.width << " ring_rows=" << params.ring_rows;
   // Work items are blocks of channels of a sequence: enough of them for the threads of long rows,

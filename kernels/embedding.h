@@ -10,15 +10,18 @@
 namespace sidewinder {
 
 struct EmbeddingParams {
-  const void* table;  // [vocab, dim]
+  const void* table;  // [vocab, dim], stored as LinearParams::weight: it may be the head as well
   DType table_dtype;
   const int32_t* tokens;  // [rows], each in [0, vocab): checked where tokens enter the system
   float* output;          // [rows, dim]
   int64_t dim;
   const int32_t* num_rows;  // [1]
+  int32_t max_rows;         // *num_rows never exceeds this; sizes launches (CUDA)
 };
 
 void Embedding(ExecutionContext& ctx, const EmbeddingParams& params);
+void EmbeddingCpu(ExecutionContext& ctx, const EmbeddingParams& params);
+CudaError LaunchEmbedding(CudaContext& ctx, const EmbeddingParams& params);
 void EmbeddingRef(const EmbeddingParams& params);
 
 }  // namespace sidewinder

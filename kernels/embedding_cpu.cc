@@ -40,8 +40,7 @@ namespace sidewinder {
 
 HWY_EXPORT(EmbeddingRows);
 
-void Embedding(ExecutionContext& ctx, const EmbeddingParams& params) {
-  SW_CHECK(ctx.device == DeviceType::kCpu);
+void EmbeddingCpu(ExecutionContext& ctx, const EmbeddingParams& params) {
   SW_CHECK(params.dim >= 1) << params.dim;
   constexpr int64_t kGrainElements{32768};  // about the time of a fork
   const auto rows = HWY_DYNAMIC_DISPATCH(EmbeddingRows);

@@ -14,7 +14,9 @@
 namespace sidewinder {
 
 struct LinearParams {
-  const void* weight;  // [out_dim, in_dim], row-major, aligned to its element only
+  // [out_dim, in_dim], aligned to its element only. CPU: row-major. CUDA: float32 row-major, 16-bit
+  // types packed (pack_weights.h).
+  const void* weight;
   DType weight_dtype;
   const float* bias;         // [out_dim], may be null
   const float* input;        // [rows, in_dim]
@@ -26,9 +28,12 @@ struct LinearParams {
   int64_t output_stride;     // elements between output rows, >= out_dim
   bool accumulate;           // add to what output holds (the residual stream)
   const int32_t* num_rows;   // [1] device memory; 0 is legal
+  int32_t max_rows;          // *num_rows never exceeds this; sizes launches (CUDA)
 };
 
 void Linear(ExecutionContext& ctx, const LinearParams& params);
+void LinearCpu(ExecutionContext& ctx, const LinearParams& params);
+CudaError LaunchLinear(CudaContext& ctx, const LinearParams& params);
 void LinearRef(const LinearParams& params);  // plain loops, double sums; linked by tests only
 
 }  // namespace sidewinder

@@ -292,8 +292,7 @@ namespace sidewinder {
 
 HWY_EXPORT(LinearOutputs);
 
-void Linear(ExecutionContext& ctx, const LinearParams& params) {
-  SW_CHECK(ctx.device == DeviceType::kCpu);
+void LinearCpu(ExecutionContext& ctx, const LinearParams& params) {
   SW_CHECK(params.in_dim >= 1 && params.out_dim >= 1)
       << "in_dim=" << params.in_dim << " out_dim=" << params.out_dim;
   const int64_t num_rows = *params.num_rows;

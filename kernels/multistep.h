@@ -61,6 +61,8 @@ struct MultiStepMamba1Params {
 };
 
 void MultiStepMamba1(ExecutionContext& ctx, const MultiStepMamba1Params& params);
+void MultiStepMamba1Cpu(ExecutionContext& ctx, const MultiStepMamba1Params& params);
+CudaError LaunchMultiStepMamba1(CudaContext& ctx, const MultiStepMamba1Params& params);
 void MultiStepMamba1Ref(const MultiStepMamba1Params& params);
 
 // Mamba-2 ("SSD"): per head h, group g = h / (num_heads / num_groups)
@@ -90,6 +92,8 @@ struct MultiStepMamba2Params {
 };
 
 void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params);
+void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params);
+CudaError LaunchMultiStepMamba2(CudaContext& ctx, const MultiStepMamba2Params& params);
 void MultiStepMamba2Ref(const MultiStepMamba2Params& params);
 
 }  // namespace sidewinder

@@ -148,8 +148,7 @@ namespace sidewinder {
 
 HWY_EXPORT(Mamba1Channels);
 
-void MultiStepMamba1(ExecutionContext& ctx, const MultiStepMamba1Params& params) {
-  SW_CHECK(ctx.device == DeviceType::kCpu);
+void MultiStepMamba1Cpu(ExecutionContext& ctx, const MultiStepMamba1Params& params) {
   SW_CHECK(params.inner_dim >= 1 && params.state_dim >= 1)
       << "inner_dim=" << params.inner_dim << " state_dim=" << params.state_dim;
   const int64_t num_sequences = *params.plan.num_sequences;

@@ -187,8 +187,7 @@ namespace sidewinder {
 
 HWY_EXPORT(Mamba2Head);
 
-void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
-  SW_CHECK(ctx.device == DeviceType::kCpu);
+void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
   SW_CHECK(params.num_groups >= 1 && params.num_heads % params.num_groups == 0)
       << "num_heads=" << params.num_heads << " num_groups=" << params.num_groups;
   const int64_t num_sequences = *params.plan.num_sequences;

@@ -17,6 +17,8 @@ struct NgramDraftParams {
 };
 
 void NgramDraft(ExecutionContext& ctx, const NgramDraftParams& params);
+void NgramDraftCpu(ExecutionContext& ctx, const NgramDraftParams& params);
+CudaError LaunchNgramDraft(CudaContext& ctx, const NgramDraftParams& params);
 
 }  // namespace sidewinder
 

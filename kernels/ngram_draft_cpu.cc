@@ -16,7 +16,7 @@ int32_t FindContinuation(const int32_t* tokens, int32_t num_tokens, int32_t n) {
 
 }  // namespace
 
-void NgramDraft(ExecutionContext&, const NgramDraftParams& params) {
+void NgramDraftCpu(ExecutionContext&, const NgramDraftParams& params) {
   for (int32_t i = 0; i < params.control.num_slots; ++i) {
     SlotControl& slot = params.control.slots[i];
     if (!slot.active || slot.draft_limit == 0) continue;

@@ -56,6 +56,21 @@ void AdvanceCursors(ExecutionContext& ctx, const RowPlan& plan, StateCursor* cur
 // After FirstConflict: no model has consumed more than the committed tokens before the pending one.
 void RollBackCursors(ExecutionContext& ctx, const ControlBlock& control, StateCursor* cursors);
 
+// The backends of the above.
+void PlanVerifyRowsCpu(ExecutionContext& ctx, const PlanRowsParams& params);
+void PlanDraftRowsCpu(ExecutionContext& ctx, const PlanRowsParams& params, int32_t step,
+                      int32_t max_catch_up);
+void PlanPrefillRowsCpu(ExecutionContext& ctx, const PlanPrefillParams& params);
+void AdvanceCursorsCpu(ExecutionContext& ctx, const RowPlan& plan, StateCursor* cursors);
+void RollBackCursorsCpu(ExecutionContext& ctx, const ControlBlock& control, StateCursor* cursors);
+CudaError LaunchPlanVerifyRows(CudaContext& ctx, const PlanRowsParams& params);
+CudaError LaunchPlanDraftRows(CudaContext& ctx, const PlanRowsParams& params, int32_t step,
+                              int32_t max_catch_up);
+CudaError LaunchPlanPrefillRows(CudaContext& ctx, const PlanPrefillParams& params);
+CudaError LaunchAdvanceCursors(CudaContext& ctx, const RowPlan& plan, StateCursor* cursors);
+CudaError LaunchRollBackCursors(CudaContext& ctx, const ControlBlock& control,
+                                StateCursor* cursors);
+
 }  // namespace sidewinder
 
 #endif  // SIDEWINDER_KERNELS_PLAN_ROWS_H_

@@ -43,7 +43,7 @@ void WantLogits(const RowPlan& plan, int32_t first_row, int32_t num_rows) {
 
 }  // namespace
 
-void PlanVerifyRows(ExecutionContext&, const PlanRowsParams& params) {
+void PlanVerifyRowsCpu(ExecutionContext&, const PlanRowsParams& params) {
   Clear(params.plan);
   for (int32_t i = 0; i < params.control.num_slots; ++i) {
     const SlotControl& slot = params.control.slots[i];
@@ -62,8 +62,8 @@ void PlanVerifyRows(ExecutionContext&, const PlanRowsParams& params) {
   }
 }
 
-void PlanDraftRows(ExecutionContext&, const PlanRowsParams& params, int32_t step,
-                   int32_t max_catch_up) {
+void PlanDraftRowsCpu(ExecutionContext&, const PlanRowsParams& params, int32_t step,
+                      int32_t max_catch_up) {
   Clear(params.plan);
   for (int32_t i = 0; i < params.control.num_slots; ++i) {
     const SlotControl& slot = params.control.slots[i];
@@ -92,7 +92,7 @@ void PlanDraftRows(ExecutionContext&, const PlanRowsParams& params, int32_t step
   }
 }
 
-void PlanPrefillRows(ExecutionContext&, const PlanPrefillParams& params) {
+void PlanPrefillRowsCpu(ExecutionContext&, const PlanPrefillParams& params) {
   Clear(params.plan);
   const StateCursor& cursor = params.cursors[params.slot];
   const int32_t end = cursor.consumed + params.num_rows;
@@ -105,7 +105,7 @@ void PlanPrefillRows(ExecutionContext&, const PlanPrefillParams& params) {
   if (params.logits) WantLogits(params.plan, 0, params.num_rows);
 }
 
-void AdvanceCursors(ExecutionContext&, const RowPlan& plan, StateCursor* cursors) {
+void AdvanceCursorsCpu(ExecutionContext&, const RowPlan& plan, StateCursor* cursors) {
   for (int32_t i = 0; i < *plan.num_sequences; ++i) {
     const SequenceRows& sequence = plan.sequences[i];
     cursors[sequence.slot] = {.checkpoint = sequence.new_checkpoint,
@@ -113,7 +113,7 @@ void AdvanceCursors(ExecutionContext&, const RowPlan& plan, StateCursor* cursors
   }
 }
 
-void RollBackCursors(ExecutionContext&, const ControlBlock& control, StateCursor* cursors) {
+void RollBackCursorsCpu(ExecutionContext&, const ControlBlock& control, StateCursor* cursors) {
   for (int32_t i = 0; i < control.num_slots; ++i) {
     const SlotControl& slot = control.slots[i];
     if (slot.num_tokens == 0) continue;

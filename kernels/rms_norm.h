@@ -22,9 +22,12 @@ struct RmsNormParams {
   int64_t output_stride;
   float eps;
   const int32_t* num_rows;  // [1]
+  int32_t max_rows;         // *num_rows never exceeds this; sizes launches (CUDA)
 };
 
 void RmsNorm(ExecutionContext& ctx, const RmsNormParams& params);
+void RmsNormCpu(ExecutionContext& ctx, const RmsNormParams& params);
+CudaError LaunchRmsNorm(CudaContext& ctx, const RmsNormParams& params);
 void RmsNormRef(const RmsNormParams& params);
 
 }  // namespace sidewinder

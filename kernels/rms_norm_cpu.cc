@@ -66,8 +66,7 @@ namespace sidewinder {
 
 HWY_EXPORT(NormRows);
 
-void RmsNorm(ExecutionContext& ctx, const RmsNormParams& params) {
-  SW_CHECK(ctx.device == DeviceType::kCpu);
+void RmsNormCpu(ExecutionContext& ctx, const RmsNormParams& params) {
   SW_CHECK(params.group_dim >= 1 && params.dim % params.group_dim == 0)
       << "dim=" << params.dim << " group_dim=" << params.group_dim;
   const int64_t grain_elements = params.gate != nullptr ? 8192 : 32768;  // about the time of a fork

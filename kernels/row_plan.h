@@ -39,8 +39,8 @@ struct RowPlan {
   int32_t* tokens;          // [max_rows] token id of each row
   SequenceRows* sequences;  // [max_sequences]
   int32_t* logit_rows;      // [max_rows] row index of each wanted logits row, ascending
-  int32_t max_rows;
-  int32_t max_sequences;
+  int32_t max_rows;         // bounds of the counts above for the pass at hand, known to the host:
+  int32_t max_sequences;    // they size launches
 };
 
 }  // namespace sidewinder

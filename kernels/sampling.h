@@ -24,6 +24,8 @@ struct DraftSampleParams {
   int32_t step;
 };
 void DraftSample(ExecutionContext& ctx, const DraftSampleParams& params);
+void DraftSampleCpu(ExecutionContext& ctx, const DraftSampleParams& params);
+CudaError LaunchDraftSample(CudaContext& ctx, const DraftSampleParams& params);
 
 // Judges the proposals of every sequence in the plan against the verifier's logits, commits the
 // longest correct prefix and one token of the verifier's own (the correction, or the bonus if
@@ -41,6 +43,8 @@ struct FirstConflictParams {
   const float* logits;  // [rows, vocab]
 };
 void FirstConflict(ExecutionContext& ctx, const FirstConflictParams& params);
+void FirstConflictCpu(ExecutionContext& ctx, const FirstConflictParams& params);
+CudaError LaunchFirstConflict(CudaContext& ctx, const FirstConflictParams& params);
 
 // The distribution a slot samples from, [vocab]; zeros at excluded tokens and padding.
 void SamplingDistribution(const SlotControl& slot, const float* logits, int32_t vocab_size,

@@ -215,7 +215,7 @@ void SamplingDistribution(const SlotControl& slot, const float* logits, int32_t 
   for (int32_t i = 0; i < vocab_limit; ++i) probs[i] *= scale;
 }
 
-void DraftSample(ExecutionContext& ctx, const DraftSampleParams& params) {
+void DraftSampleCpu(ExecutionContext& ctx, const DraftSampleParams& params) {
   const ControlBlock& control = params.control;
   std::vector<int32_t> wanting;  // sequences with logits, in order
   for (int32_t s = 0, l = 0; s < *params.plan.num_sequences && l < *params.plan.num_logit_rows;
@@ -249,7 +249,7 @@ void DraftSample(ExecutionContext& ctx, const DraftSampleParams& params) {
       });
 }
 
-void FirstConflict(ExecutionContext& ctx, const FirstConflictParams& params) {
+void FirstConflictCpu(ExecutionContext& ctx, const FirstConflictParams& params) {
   ctx.pool->ParallelFor(*params.plan.num_sequences, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t s = begin; s < end; ++s) {
       const SequenceRows& sequence = params.plan.sequences[s];

@@ -1,0 +1,11 @@
+#include "kernels/begin_round.h"
+
+namespace sidewinder {
+
+void BeginRound(ExecutionContext& ctx, const BeginRoundParams& params) {
+  Dispatch(
+      ctx, "BeginRound", [&] { BeginRoundCpu(ctx, params); },
+      [&](auto& cuda) { return LaunchBeginRound(cuda, params); });
+}
+
+}  // namespace sidewinder

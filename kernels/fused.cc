@@ -1,0 +1,47 @@
+#include "kernels/fused.h"
+
+namespace sidewinder {
+
+void NormLinear(ExecutionContext& ctx, const RmsNormParams& norm, const LinearParams& linear) {
+  Dispatch(
+      ctx, "NormLinear",
+      [&] {
+        RmsNormCpu(ctx, norm);
+        LinearCpu(ctx, linear);
+      },
+      [&](auto& cuda) { return LaunchNormLinear(cuda, norm, linear); });
+}
+
+void ConvLinear(ExecutionContext& ctx, const CausalConvParams& conv, const LinearParams& linear) {
+  Dispatch(
+      ctx, "ConvLinear",
+      [&] {
+        CausalConvCpu(ctx, conv);
+        LinearCpu(ctx, linear);
+      },
+      [&](auto& cuda) { return LaunchConvLinear(cuda, conv, linear); });
+}
+
+void LinearMultiStepMamba1(ExecutionContext& ctx, const LinearParams& linear,
+                           const MultiStepMamba1Params& multistep) {
+  Dispatch(
+      ctx, "LinearMultiStepMamba1",
+      [&] {
+        LinearCpu(ctx, linear);
+        MultiStepMamba1Cpu(ctx, multistep);
+      },
+      [&](auto& cuda) { return LaunchLinearMultiStepMamba1(cuda, linear, multistep); });
+}
+
+void ConvMultiStepMamba2(ExecutionContext& ctx, const CausalConvParams& conv,
+                         const MultiStepMamba2Params& multistep) {
+  Dispatch(
+      ctx, "ConvMultiStepMamba2",
+      [&] {
+        CausalConvCpu(ctx, conv);
+        MultiStepMamba2Cpu(ctx, multistep);
+      },
+      [&](auto& cuda) { return LaunchConvMultiStepMamba2(cuda, conv, multistep); });
+}
+
+}  // namespace sidewinder

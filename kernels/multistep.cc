@@ -1,0 +1,17 @@
+#include "kernels/multistep.h"
+
+namespace sidewinder {
+
+void MultiStepMamba1(ExecutionContext& ctx, const MultiStepMamba1Params& params) {
+  Dispatch(
+      ctx, "MultiStepMamba1", [&] { MultiStepMamba1Cpu(ctx, params); },
+      [&](auto& cuda) { return LaunchMultiStepMamba1(cuda, params); });
+}
+
+void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
+  Dispatch(
+      ctx, "MultiStepMamba2", [&] { MultiStepMamba2Cpu(ctx, params); },
+      [&](auto& cuda) { return LaunchMultiStepMamba2(cuda, params); });
+}
+
+}  // namespace sidewinder
