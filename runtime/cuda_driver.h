@@ -1,0 +1,32 @@
+// The few calls of the CUDA runtime that device.cc makes, spelled without its headers so that
+// builds without CUDA have nothing to leave out. Codes are cudaError_t; 0 is success.
+#ifndef SIDEWINDER_RUNTIME_CUDA_DRIVER_H_
+#define SIDEWINDER_RUNTIME_CUDA_DRIVER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "kernels/common/execution.h"
+
+namespace sidewinder::cuda_driver {
+
+struct DeviceFacts {
+  std::string name;
+  int32_t compute_capability = 0;
+  int32_t num_multiprocessors = 0;
+};
+
+CudaError CountDevices(int* count);
+CudaError DescribeDevice(int index, DeviceFacts* facts);
+CudaError Allocate(int index, size_t bytes, void** data);  // zeroed
+void Free(int index, void* data);
+CudaError FreeMemory(int index, size_t* bytes);
+CudaError CreateStream(int index, CUstream_st** stream);
+void DestroyStream(int index, CUstream_st* stream);
+CudaError Synchronize(CUstream_st* stream);
+const char* ErrorText(CudaError error);
+
+}  // namespace sidewinder::cuda_driver
+
+#endif  // SIDEWINDER_RUNTIME_CUDA_DRIVER_H_
