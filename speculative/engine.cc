@@ -143,6 +143,9 @@ DrafterOptions DrafterOptions::Ngram(int32_t min, int32_t max) {
 class Engine::Impl {
  public:
   static absl::StatusOr<std::unique_ptr<Impl>> Create(EngineOptions options);
+  ~Impl() {  // a GPU may still be running ahead
+    if (decoder_ != nullptr) decoder_->Pause(*stream_).IgnoreError();
+  }
 
   const EngineOptions& options() const { return options_; }
   EngineMemory memory() const;
