@@ -39,6 +39,7 @@ struct SlotRequest {
   SamplingParams sampling;
   uint32_t sequence = 0;
   bool coupled = false;
+  float synthetic_acceptance = -1.0f;  // as SlotControl's; negative: off
 };
 
 class Decoder {
