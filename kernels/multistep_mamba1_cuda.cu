@@ -319,7 +319,7 @@ __device__ void AppendB(const MultiStepMamba1Params& p, const DeviceReplay& repl
 
 // `arrivals` [max_sequences] are zero. dt_proj counts only if fused.
 template <int kPartStates, DType kWeight>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
     MultiStepMamba1Kernel(const __grid_constant__ MultiStepMamba1Params p,
                           const __grid_constant__ LinearParams dt_proj, unsigned* arrivals) {
   constexpr bool kFused{kWeight != kNotFused};
