@@ -15,10 +15,6 @@ constexpr int kFloatRows{4};
 constexpr int kFloatWarps{8};
 constexpr int64_t kMaxGridY{65535};
 
-// What a block of the next product reads before it has to wait for the memory; over all
-// multiprocessors well below the size of the second-level cache.
-constexpr int64_t kAheadBytes{144 << 10};
-
 // The ring of architectures before Hopper: every lane copies, and later reads, 16 bytes of a tile,
 // so that a warp needs no barrier.
 class AsyncRing {
@@ -105,11 +101,10 @@ cudaError_t LaunchFloatLinear(const CudaContext& ctx, const LinearParams& params
 }
 
 bool IsWide(const float* pointer, int64_t stride) {
-  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 4 == 0;
+  return reinterpret_cast<uintptr_t>(pointer) % 8 == 0 && stride % 2 == 0;
 }
 
-PackedLinear ToArgs(const CudaContext& ctx, const RmsNormParams* norm, const LinearParams& linear,
-                    const LinearPolicy& policy) {
+PackedLinear ToArgs(const RmsNormParams* norm, const LinearParams& linear) {
   PackedLinear args = {};
   args.weight = linear.weight;
   args.bias = linear.bias;
@@ -129,17 +124,10 @@ PackedLinear ToArgs(const CudaContext& ctx, const RmsNormParams* norm, const Lin
   args.out_dim = static_cast<int32_t>(linear.out_dim);
   args.k_steps = static_cast<int32_t>(PackedTiles(linear.in_dim));
   args.tiles = static_cast<int32_t>(PackedTiles(linear.out_dim));
-  args.parts = policy.parts;
+  args.max_rows = linear.max_rows;
   args.accumulate = linear.accumulate;
-  args.wide_loads = linear.in_dim % 4 == 0 && IsWide(args.input, args.input_stride) &&
+  args.wide_loads = linear.in_dim % 2 == 0 && IsWide(args.input, args.input_stride) &&
                     IsWide(args.gate, args.gate_stride) && IsWide(args.norm_weight, 0);
-  args.counters = static_cast<uint32_t*>(ctx.workspace);
-  args.partials =
-      reinterpret_cast<float*>(static_cast<char*>(ctx.workspace) + kWorkspaceCounterBytes);
-  const int64_t unit_bytes = (args.k_steps + policy.parts - 1) / policy.parts * int64_t{kTileBytes};
-  args.units_ahead = static_cast<int32_t>(std::max<int64_t>(kAheadBytes / unit_bytes, 1));
-  args.next_weight = static_cast<const char*>(linear.next_weight);
-  args.next_bytes = std::min(linear.next_bytes, kAheadBytes * ctx.num_multiprocessors);
   return args;
 }
 
@@ -150,29 +138,26 @@ InputKind KindOf(const RmsNormParams* norm) {
 
 }  // namespace
 
-CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args,
-                        int32_t blocks, int32_t max_rows) {
-  return DispatchFewRows<AsyncRing>(ctx, dtype, kind, args, blocks, max_rows);
+CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
+  return DispatchFewRows<AsyncRing, AsyncRing>(ctx, dtype, kind, args);
 }
 
 CudaError LaunchPackedLinear(CudaContext& ctx, const RmsNormParams* norm,
-                             const LinearParams& linear, const LinearPolicy& policy) {
-  if (policy.parts == 0) return cudaErrorNotSupported;
-  const PackedLinear args = ToArgs(ctx, norm, linear, policy);
+                             const LinearParams& linear) {
+  const PackedLinear args = ToArgs(norm, linear);
   const InputKind kind = KindOf(norm);
-  if (linear.max_rows > kMaxFewRows) {
-    return LaunchManyRows(ctx, linear.weight_dtype, kind, args, linear.max_rows);
+  if (linear.max_rows <= kMaxFewRows) {
+    const auto launch = ctx.compute_capability == 90 ? LaunchFewRowsSm90 : LaunchFewRows;
+    const CudaError error = launch(ctx, linear.weight_dtype, kind, args);
+    if (error != cudaErrorNotSupported) return error;
   }
-  const auto launch = ctx.compute_capability == 90 ? LaunchFewRowsSm90 : LaunchFewRows;
-  return launch(ctx, linear.weight_dtype, kind, args, policy.blocks, linear.max_rows);
+  return LaunchManyRows(ctx, linear.weight_dtype, kind, args);
 }
 
 CudaError LaunchLinear(CudaContext& ctx, const LinearParams& params) {
   if (params.max_rows <= 0) return cudaSuccess;
   if (params.weight_dtype == DType::kFloat32) return LaunchFloatLinear(ctx, params);
-  return LaunchPackedLinear(ctx, nullptr, params,
-                            SelectLinearPolicy(params.out_dim, params.in_dim,
-                                               ctx.num_multiprocessors, ctx.compute_capability));
+  return LaunchPackedLinear(ctx, nullptr, params);
 }
 
 }  // namespace sidewinder

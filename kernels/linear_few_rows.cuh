@@ -1,18 +1,17 @@
 // y = W x for at most 16 rows, W packed in 16 bits: as fast as W can be read.
 //
-// Grid: block b owns the units b, b + grid, ...; unit u is part u % parts of the 16 outputs of tile
-// u / parts (linear_policy.h). The grid is a multiple of parts, so a block stays with one part.
-// Roles: 8 warps; warp w owns slice w of the part in all units of its block. It copies its weights
-// through a ring of its own in shared memory, one stream over all units that never stops at their
-// boundaries, and feeds them to the tensor cores with the inputs as operand B (8 rows are the
-// columns of one mma), which it packed into shared memory once. Warps never wait for each other on
-// the way: each leaves its sums of a tile in an exchange slot, and one warp, another for every
-// tile, adds the eight, combines parts through the workspace (the last block to arrive does) and
-// writes the outputs.
-// Weights depend on no other op: the ring is full before the kernel waits for its inputs, and when
-// the last copy of a warp is under way it prefetches its share of the next product's weights, so
-// that the memory stays busy through the end of this kernel and the prologue of the next.
-// Shared memory: see Layout. Bound: PackedBytes / bandwidth.
+// Grid: block b owns the tiles of 16 outputs b, b + grid, ...; one block a multiprocessor.
+// Roles: 8 stream warps and a finisher. Stream warp w owns slice w of the reduction
+// (linear_policy.h) in all tiles of its block. It copies its weights through a ring of its own in
+// shared memory, one stream over all tiles that never stops at their boundaries, and feeds them to
+// the tensor cores with the inputs as operand B (8 rows are the columns of one mma), which it keeps
+// in registers, or in shared memory where slices are long. Stream warps never wait for each other:
+// each leaves its sums of a tile in an exchange slot, and the finisher adds the eight and writes
+// the outputs. A warp that both streamed and finished would let its weights wait.
+// Weights depend on no other op, so the ring is full before the kernel waits for its inputs.
+// A block leaves room for one of the next kernel, whose ring then fills while this one ends.
+// Shared memory: see Layout. Barriers: one __syncthreads before the wait; full and empty mbarriers
+// of the exchange slots. Bound: PackedBytes / bandwidth.
 #ifndef SIDEWINDER_KERNELS_LINEAR_FEW_ROWS_CUH_
 #define SIDEWINDER_KERNELS_LINEAR_FEW_ROWS_CUH_
 
@@ -26,65 +25,61 @@
 
 namespace sidewinder {
 
-inline constexpr int kFewRowsThreads{kSlicesPerPart * kWarpSize};
+inline constexpr int kFewRowsThreads{(kSlices + 1) * kWarpSize};
 inline constexpr int kTileBytes{512};
-inline constexpr int kExchangeSlots{2};
+inline constexpr int kInShared{0};  // kSteps: the operand is in shared memory
 
-// Floats of a part of a tile in the workspace: the sums of the fragment, then the rows' squares.
+// Tiles that stream warps may be ahead of the finisher.
 template <int kRowTiles>
-inline constexpr int kRecordFloats{kRowTiles * (4 * kWarpSize + kTokenTile)};
+inline constexpr int kExchangeSlots{4 / kRowTiles};
 
 // Offsets into dynamic shared memory, in bytes.
-template <int kRowTiles, class Ring>
+template <int kRowTiles, int kSteps, class Ring>
 struct FewRowsLayout {
-  int operand, exchange, norm_weight, squares, barriers, size;
-  // `part_steps`: k-steps of the longest part.
-  __host__ __device__ FewRowsLayout(int part_steps, bool normed) {
-    operand = Ring::kBytes * kSlicesPerPart;
-    exchange = operand + part_steps * kRowTiles * kTileBytes / 2;
-    norm_weight = exchange + kExchangeSlots * kSlicesPerPart * kRowTiles * kTileBytes;
-    squares = norm_weight + (normed ? part_steps * static_cast<int>(kPackedTile * 4) : 0);
-    barriers = squares + (normed ? kSlicesPerPart * kRowTiles * kTokenTile * 4 : 0);
-    size = barriers + 2 * kExchangeSlots * static_cast<int>(sizeof(uint64_t));
+  int exchange, squares, barriers, operand, size;
+
+  __host__ __device__ explicit FewRowsLayout(int k_steps) {
+    exchange = Ring::kBytes * kSlices;
+    squares = exchange + kExchangeSlots<kRowTiles> * kSlices * kRowTiles * kTileBytes;
+    barriers = squares + kSlices * kRowTiles * kTokenTile * static_cast<int>(sizeof(float));
+    operand = barriers + 2 * kExchangeSlots<kRowTiles> * static_cast<int>(sizeof(uint64_t));
+    size = operand + (kSteps == kInShared ? k_steps * kRowTiles * kTileBytes / 2 : 0);
   }
 };
 
-// One warp's weights, in the order in which it needs them.
+// One stream warp's weights, in the order in which it needs them.
 template <class Ring>
 class WeightStream {
  public:
-  // `steps` of `p` from k-step `begin` in each of `num_tiles` tiles, tile_stride apart.
-  __device__ WeightStream(const PackedLinear& p, char* ring, int first_tile, int tile_stride,
-                          int num_tiles, int begin, int steps)
+  __device__ WeightStream(const PackedLinear& p, char* ring, int begin, int steps)
       : ring_(ring),
         tile_(static_cast<const char*>(p.weight) +
-              (static_cast<int64_t>(first_tile) * p.k_steps + begin) * kTileBytes),
-        tile_pitch_(static_cast<int64_t>(tile_stride) * p.k_steps * kTileBytes),
+              (static_cast<int64_t>(blockIdx.x) * p.k_steps + begin) * kTileBytes),
+        tile_pitch_(static_cast<int64_t>(gridDim.x) * p.k_steps * kTileBytes),
         steps_(steps),
-        tiles_left_(steps > 0 ? num_tiles : 0) {
-#pragma unroll 1
-    for (int i = 0; i < Ring::kGroups; ++i) CopyGroup(p);
+        tiles_left_(
+            steps > 0
+                ? (p.tiles - 1 - static_cast<int>(blockIdx.x)) / static_cast<int>(gridDim.x) + 1
+                : 0) {
+    for (int i = 0; i < Ring::kGroups; ++i) CopyGroup();
   }
 
   // The next group's weights of this lane, one tile of 16 x 16 every kWarpSize.
   __device__ const uint4* Wait() { return ring_.Wait(); }
 
   // The whole warp has read the group: its place is filled anew.
-  __device__ void Refill(const PackedLinear& p) {
+  __device__ void Refill() {
     ring_.Release();
-    CopyGroup(p);
+    CopyGroup();
   }
 
   __device__ void Drain() { ring_.Drain(); }
 
  private:
-  __device__ void CopyGroup(const PackedLinear& p) {
+  __device__ void CopyGroup() {
     if (tiles_left_ == 0) {
       ring_.CopyNothing();
       return;
-    }
-    if (step_ == 0 && tiles_left_ > p.units_ahead && threadIdx.x % kWarpSize == 0) {
-      PrefetchToL2(tile_ + p.units_ahead * tile_pitch_, steps_ * kTileBytes);
     }
     const int count = min(Ring::kGroupSteps, steps_ - step_);
     ring_.Copy(tile_ + step_ * kTileBytes, count);
@@ -92,18 +87,7 @@ class WeightStream {
     if (step_ < steps_) return;
     step_ = 0;
     tile_ += tile_pitch_;
-    if (--tiles_left_ == 0) PrefetchNextProduct(p);
-  }
-
-  __device__ void PrefetchNextProduct(const PackedLinear& p) const {
-    constexpr int64_t kLine{128};
-    if (p.next_weight == nullptr || threadIdx.x % kWarpSize != 0) return;
-    const int64_t shares = static_cast<int64_t>(gridDim.x) * kSlicesPerPart;
-    const int64_t share = (p.next_bytes + shares * kLine - 1) / (shares * kLine) * kLine;
-    const int64_t begin =
-        (static_cast<int64_t>(blockIdx.x) * kSlicesPerPart + threadIdx.x / kWarpSize) * share;
-    const int64_t bytes = min(share, p.next_bytes - begin);
-    if (bytes > 0) PrefetchToL2(p.next_weight + begin, static_cast<uint32_t>(bytes));
+    --tiles_left_;
   }
 
   Ring ring_;
@@ -114,38 +98,156 @@ class WeightStream {
   int tiles_left_;
 };
 
+// Full and empty barriers of the exchange slots.
+template <int kRowTiles>
+struct Exchange {
+  static constexpr int kSlots{kExchangeSlots<kRowTiles>};
+  float4* slots;  // [kSlots, kSlices, kRowTiles, kWarpSize]
+  uint64_t* full;
+  uint64_t* empty;
+
+  __device__ Exchange(char* memory, char* barriers)
+      : slots(reinterpret_cast<float4*>(memory)),
+        full(reinterpret_cast<uint64_t*>(barriers)),
+        empty(full + kSlots) {}
+
+  __device__ void InitBarriers() const {
+    const int lane = threadIdx.x % kWarpSize;
+    if (lane >= kSlots) return;
+    InitBarrier(full + lane, kSlices);
+    InitBarrier(empty + lane, 1);
+  }
+
+  __device__ float4* Slot(int tile_idx, int slice, int row_tile) const {
+    return slots + ((tile_idx % kSlots * kSlices + slice) * kRowTiles + row_tile) * kWarpSize +
+           threadIdx.x % kWarpSize;
+  }
+
+  __device__ void WaitEmpty(int tile_idx) const {
+    if (tile_idx >= kSlots) WaitForBarrier(empty + tile_idx % kSlots, (tile_idx / kSlots - 1) & 1);
+  }
+  __device__ void WaitFull(int tile_idx) const {
+    WaitForBarrier(full + tile_idx % kSlots, (tile_idx / kSlots) & 1);
+  }
+  // By a whole warp, which is done with the slot.
+  __device__ void Arrive(uint64_t* barriers, int tile_idx) const {
+    __syncwarp();
+    if (threadIdx.x % kWarpSize == 0) ArriveAtBarrier(barriers + tile_idx % kSlots);
+  }
+};
+
 __device__ __forceinline__ float4 Plus(float4 a, float4 b) {
   return {__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w)};
 }
 
-// What a warp needs to finish tiles; `lane` holds rows 8 r + 2 (lane % 4) and the next one of
-// outputs lane / 4 and lane / 4 + 8.
-template <int kRowTiles, InputKind kKind>
-class TileFinisher {
+// A stream warp's inputs as operand B.
+template <DType kDType, InputKind kKind, int kRowTiles, int kSteps>
+class Operand {
  public:
-  __device__ TileFinisher(const PackedLinear& p, int part, int num_rows, const float* squares)
-      : p_(p), part_(part), num_rows_(num_rows), squares_(squares) {}
-
-  // `slices`: the sums of the eight slices in shared memory. Calls `release` when they are read.
-  template <class Wait, class Release>
-  __device__ void Finish(int tile, const float4* slices, const Wait& wait, const Release& release) {
-    float old[kRowTiles][4];
-    LoadOld(tile, old);
-    wait();
-    float4 sums[kRowTiles];
-    float2 row_squares[kRowTiles];
+  // `shared`: of the warp, for kInShared. `squares`: [kRowTiles * kTokenTile] of the warp.
+  __device__ void Load(const PackedLinear& p, int num_rows, int begin, int steps, uint2* shared,
+                       float* squares) {
+    constexpr int kBatch{kKind == InputKind::kGated ? 5 : 10};
+    const int lane = threadIdx.x % kWarpSize;
+    shared_ = shared + lane;
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
-      sums[r] = {0, 0, 0, 0};
-      for (int w = 0; w < kSlicesPerPart; ++w) {
-        sums[r] = Plus(sums[r], slices[(w * kRowTiles + r) * kWarpSize + Lane()]);
+      const OperandRow row(p, r, num_rows);
+      float sum;
+      if constexpr (kSteps != kInShared) {
+        sum = PackSlice<kDType, kKind, true, kBatch>(
+            p, row, begin, steps, kSteps, [&](int i, uint2 pair) { registers_[r][i] = pair; });
+      } else {
+        const auto store = [&](int i, uint2 pair) {
+          shared_[(i * kRowTiles + r) * kWarpSize] = pair;
+        };
+        sum = p.wide_loads
+                  ? PackSlice<kDType, kKind, true, kBatch>(p, row, begin, steps, steps, store)
+                  : PackSlice<kDType, kKind, false, kBatch>(p, row, begin, steps, steps, store);
       }
-      row_squares[r] = PartSquares(r);
+      if (kKind != InputKind::kPlain && lane % 4 == 0) squares[r * kTokenTile + lane / 4] = sum;
     }
-    release();
-    if (p_.parts > 1 && !CombineParts(tile, sums, row_squares)) return;
+  }
+
+  __device__ uint2 Get(int i, int r) const {
+    if constexpr (kSteps != kInShared) {
+      return registers_[r][i];
+    } else {
+      return shared_[(i * kRowTiles + r) * kWarpSize];
+    }
+  }
+
+ private:
+  uint2 registers_[kRowTiles][kSteps != kInShared ? kSteps : 1];
+  uint2* shared_ = nullptr;
+};
+
+template <DType kDType, InputKind kKind, int kRowTiles, int kSteps, class Ring>
+__device__ void StreamTiles(const PackedLinear& p, int num_rows, int begin, int steps,
+                            WeightStream<Ring>& stream, const Exchange<kRowTiles>& exchange,
+                            uint2* operand_memory, float* squares) {
+  const int warp = threadIdx.x / kWarpSize;
+  Operand<kDType, kKind, kRowTiles, kSteps> operand;
+  operand.Load(p, p.row_index != nullptr ? num_rows : p.max_rows, begin, steps, operand_memory,
+               squares);
+  if (num_rows <= 0) {
+    stream.Drain();
+    return;
+  }
+  for (int tile = blockIdx.x, idx = 0; tile < p.tiles; tile += gridDim.x, ++idx) {
+    float sums[kRowTiles][4] = {};
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) Write(tile, r, sums[r], row_squares[r], old[r]);
+    for (int step = 0; step < (kSteps != kInShared ? kSteps : steps); step += Ring::kGroupSteps) {
+      if (step >= steps) break;
+      const uint4* weights = stream.Wait();
+#pragma unroll
+      for (int j = 0; j < Ring::kGroupSteps; ++j) {
+        if (kSteps != kInShared && step + j >= kSteps) break;
+        if (step + j < steps) {
+          const uint4 fragment = weights[j * kWarpSize];
+#pragma unroll
+          for (int r = 0; r < kRowTiles; ++r) {
+            const uint2 inputs = operand.Get(step + j, r);
+            MultiplyAdd<kDType>(sums[r], fragment, inputs.x, inputs.y);
+          }
+        }
+      }
+      stream.Refill();
+    }
+    exchange.WaitEmpty(idx);
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      *exchange.Slot(idx, warp, r) = {sums[r][0], sums[r][1], sums[r][2], sums[r][3]};
+    }
+    exchange.Arrive(exchange.full, idx);
+  }
+}
+
+// The finisher's lane holds rows 8 r + 2 (lane % 4) and the next one of outputs lane / 4 and
+// lane / 4 + 8 of a tile.
+template <InputKind kKind, int kRowTiles>
+class Finisher {
+ public:
+  __device__ Finisher(const PackedLinear& p, int num_rows) : p_(p), num_rows_(num_rows) {}
+
+  __device__ void Run(const Exchange<kRowTiles>& exchange, const float* squares) const {
+    float2 scales[kRowTiles];
+    for (int tile = blockIdx.x, idx = 0; tile < p_.tiles; tile += gridDim.x, ++idx) {
+      float old[kRowTiles][4];
+      LoadOld(tile, old);
+      exchange.WaitFull(idx);
+      if (idx == 0) LoadScales(squares, scales);
+      float4 sums[kRowTiles];
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        sums[r] = {0, 0, 0, 0};
+#pragma unroll
+        for (int w = 0; w < kSlices; ++w) sums[r] = Plus(sums[r], *exchange.Slot(idx, w, r));
+      }
+      exchange.Arrive(exchange.empty, idx);
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) Write(tile, r, sums[r], scales[r], old[r]);
+    }
   }
 
  private:
@@ -168,65 +270,23 @@ class TileFinisher {
     }
   }
 
-  __device__ float2 PartSquares(int r) const {
-    float2 sum = {0, 0};
-    if constexpr (kKind != InputKind::kPlain) {
-      for (int w = 0; w < kSlicesPerPart; ++w) {
-        const float2 slice = *reinterpret_cast<const float2*>(
-            squares_ + (w * kRowTiles + r) * kTokenTile + Lane() % 4 * 2);
-        sum = {__fadd_rn(sum.x, slice.x), __fadd_rn(sum.y, slice.y)};
-      }
-    }
-    return sum;
-  }
-
-  // Leaves the part's sums in the workspace. The last part of a tile gets true and the sums of all.
-  __device__ bool CombineParts(int tile, float4 (&sums)[kRowTiles],
-                               float2 (&row_squares)[kRowTiles]) const {
-    constexpr int kRecord{kRecordFloats<kRowTiles>};
-    float* records = p_.partials + static_cast<int64_t>(tile) * p_.parts * kRecord;
-    float* record = records + part_ * kRecord;
-    const int sums_at = Lane() * 4;
-    const int squares_at = kRowTiles * 4 * kWarpSize + Lane() % 4 * 2;
+  __device__ void LoadScales(const float* squares, float2 (&scales)[kRowTiles]) const {
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
-      __stcg(reinterpret_cast<float4*>(record + r * 4 * kWarpSize + sums_at), sums[r]);
-      if (kKind != InputKind::kPlain && Lane() < 4) {
-        __stcg(reinterpret_cast<float2*>(record + squares_at + r * kTokenTile), row_squares[r]);
-      }
-    }
-    __syncwarp();
-    bool last = false;
-    if (Lane() == 0) last = IsLastPart(p_, p_.counters + tile);
-    if (!__shfl_sync(0xffffffffu, last, 0)) return false;
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      sums[r] = {0, 0, 0, 0};
-      row_squares[r] = {0, 0};
-    }
-    for (int q = 0; q < p_.parts; ++q) {
-      record = records + q * kRecord;
-#pragma unroll
-      for (int r = 0; r < kRowTiles; ++r) {
-        const float* from = record + r * 4 * kWarpSize + sums_at;
-        sums[r] = Plus(sums[r], __ldcg(reinterpret_cast<const float4*>(from)));
-        if constexpr (kKind != InputKind::kPlain) {
-          const float2 more =
-              __ldcg(reinterpret_cast<const float2*>(record + squares_at + r * kTokenTile));
-          row_squares[r] = {__fadd_rn(row_squares[r].x, more.x),
-                            __fadd_rn(row_squares[r].y, more.y)};
+      scales[r] = {1, 1};
+      if constexpr (kKind != InputKind::kPlain) {
+        float2 sum = {0, 0};
+        for (int w = 0; w < kSlices; ++w) {
+          const float2 slice = *reinterpret_cast<const float2*>(
+              squares + (w * kRowTiles + r) * kTokenTile + Lane() % 4 * 2);
+          sum = {__fadd_rn(sum.x, slice.x), __fadd_rn(sum.y, slice.y)};
         }
+        scales[r] = {RowScale(p_, sum.x), RowScale(p_, sum.y)};
       }
     }
-    return true;
   }
 
-  __device__ void Write(int tile, int r, float4 sums, float2 row_squares,
-                        const float (&old)[4]) const {
-    float2 scale = {1, 1};
-    if constexpr (kKind != InputKind::kPlain) {
-      scale = {RowScale(p_, row_squares.x), RowScale(p_, row_squares.y)};
-    }
+  __device__ void Write(int tile, int r, float4 sums, float2 scale, const float (&old)[4]) const {
     const float values[4] = {sums.x, sums.y, sums.z, sums.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -239,170 +299,92 @@ class TileFinisher {
   }
 
   const PackedLinear& p_;
-  int part_, num_rows_;
-  const float* squares_;
+  int num_rows_;
 };
 
-template <DType kDType, int kRowTiles, InputKind kKind, class Ring>
-__global__ void __launch_bounds__(kFewRowsThreads, 3)
+template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
+__global__ void __launch_bounds__(kFewRowsThreads)
     FewRowsKernel(const __grid_constant__ PackedLinear p) {
-  constexpr bool kNormed{kKind != InputKind::kPlain};
   extern __shared__ __align__(128) char few_rows_shared[];
   LaunchDependents();
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  const int part = blockIdx.x % p.parts;
-  const int first_tile = blockIdx.x / p.parts, tile_stride = gridDim.x / p.parts;
-  const int num_tiles = (p.tiles - first_tile + tile_stride - 1) / tile_stride;
-  const int num_slices = p.parts * kSlicesPerPart, slice = part * kSlicesPerPart + warp;
-  const int part_begin = SliceBegin(part, p.parts, p.k_steps);
-  const int begin = SliceBegin(slice, num_slices, p.k_steps);
-  const int steps = SliceBegin(slice + 1, num_slices, p.k_steps) - begin;
-
-  const FewRowsLayout<kRowTiles, Ring> layout((p.k_steps + p.parts - 1) / p.parts, kNormed);
-  uint64_t* full = reinterpret_cast<uint64_t*>(few_rows_shared + layout.barriers);
-  uint64_t* empty = full + kExchangeSlots;
-  WeightStream<Ring> stream(p, few_rows_shared + warp * Ring::kBytes, first_tile, tile_stride,
-                            num_tiles, begin, steps);
-  if (threadIdx.x < kExchangeSlots) {
-    InitBarrier(full + threadIdx.x, kSlicesPerPart);
-    InitBarrier(empty + threadIdx.x, 1);
-  }
-  float* norm_weight = reinterpret_cast<float*>(few_rows_shared + layout.norm_weight);
-  if constexpr (kNormed) {  // the warp's own slice; a null norm weight is ones
-    constexpr int kTile{static_cast<int>(kPackedTile)};
-    for (int k = begin * kTile + lane; k < (begin + steps) * kTile; k += kWarpSize) {
-      const bool given = p.norm_weight != nullptr && k < p.in_dim;
-      norm_weight[k - part_begin * kTile] = given ? p.norm_weight[k] : 1.0f;
-    }
-  }
-  __syncthreads();
-
-  WaitForDependencies();
-  const int num_rows = __ldcg(p.num_rows);
-  if (num_rows <= 0) {
-    stream.Drain();
+  const int warp = threadIdx.x / kWarpSize;
+  const FewRowsLayout<kRowTiles, kSteps, Ring> layout(p.k_steps);
+  const Exchange<kRowTiles> exchange(few_rows_shared + layout.exchange,
+                                     few_rows_shared + layout.barriers);
+  float* squares = reinterpret_cast<float*>(few_rows_shared + layout.squares);
+  if (warp == kSlices) {
+    exchange.InitBarriers();
+    __syncthreads();
+    WaitForDependencies();
+    const int num_rows = __ldcg(p.num_rows);
+    if (num_rows > 0) Finisher<kKind, kRowTiles>(p, num_rows).Run(exchange, squares);
     return;
   }
-
-  float* squares = reinterpret_cast<float*>(few_rows_shared + layout.squares);
-  uint2* operand = reinterpret_cast<uint2*>(few_rows_shared + layout.operand) +
-                   (begin - part_begin) * kRowTiles * kWarpSize;
-#pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) {
-    if (r * kTokenTile >= num_rows) break;
-    const float sum = PackSlice<kDType, kKind>(
-        p, r, num_rows, begin, begin + steps,
-        [&](int k) {
-          return *reinterpret_cast<const float4*>(norm_weight + k -
-                                                  part_begin * static_cast<int>(kPackedTile));
-        },
-        [&](int step, int owner, uint2 pair) {
-          operand[((step - begin) * kRowTiles + r) * kWarpSize + owner] = pair;
-        });
-    if (kNormed && lane % 4 == 0) squares[(warp * kRowTiles + r) * kTokenTile + lane / 4] = sum;
-  }
-  __syncwarp();
-
-  TileFinisher<kRowTiles, kKind> finisher(p, part, num_rows, squares);
-  float4* exchange = reinterpret_cast<float4*>(few_rows_shared + layout.exchange);
-  for (int i = 0; i < num_tiles; ++i) {
-    float sums[kRowTiles][4] = {};
-    for (int step = 0; step < steps; step += Ring::kGroupSteps) {
-      const uint4* weights = stream.Wait();
-#pragma unroll
-      for (int j = 0; j < Ring::kGroupSteps; ++j) {
-        if (step + j >= steps) break;
-        const uint4 tile = weights[j * kWarpSize];
-#pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) {
-          const uint2 inputs = operand[((step + j) * kRowTiles + r) * kWarpSize + lane];
-          MultiplyAdd<kDType>(sums[r], tile, inputs.x, inputs.y);
-        }
-      }
-      stream.Refill(p);
-    }
-    const int slot = i % kExchangeSlots, use = i / kExchangeSlots;
-    float4* slices = exchange + slot * kSlicesPerPart * kRowTiles * kWarpSize;
-    if (use > 0) WaitForBarrier(empty + slot, (use - 1) & 1);
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      slices[(warp * kRowTiles + r) * kWarpSize + lane] = {sums[r][0], sums[r][1], sums[r][2],
-                                                           sums[r][3]};
-    }
-    __syncwarp();
-    if (lane == 0) ArriveAtBarrier(full + slot);
-    if (i % kSlicesPerPart != warp) continue;
-    finisher.Finish(
-        first_tile + i * tile_stride, slices, [&] { WaitForBarrier(full + slot, use & 1); },
-        [&] {
-          __syncwarp();
-          if (lane == 0) ArriveAtBarrier(empty + slot);
-        });
-  }
+  const int begin = SliceBegin(warp, p.k_steps);
+  const int steps = SliceBegin(warp + 1, p.k_steps) - begin;
+  WeightStream<Ring> stream(p, few_rows_shared + warp * Ring::kBytes, begin, steps);
+  __syncthreads();
+  WaitForDependencies();
+  StreamTiles<kDType, kKind, kRowTiles, kSteps>(
+      p, __ldcg(p.num_rows), begin, steps, stream, exchange,
+      reinterpret_cast<uint2*>(few_rows_shared + layout.operand) + begin * kRowTiles * kWarpSize,
+      squares + warp * kRowTiles * kTokenTile);
 }
 
-template <DType kDType, int kRowTiles, InputKind kKind, class Ring>
-cudaError_t LaunchFewRowsKernel(const CudaContext& ctx, const PackedLinear& args, int32_t blocks) {
-  const FewRowsLayout<kRowTiles, Ring> layout((args.k_steps + args.parts - 1) / args.parts,
-                                              kKind != InputKind::kPlain);
-  return LaunchKernel(ctx, FewRowsKernel<kDType, kRowTiles, kKind, Ring>,
-                      {.grid = dim3(blocks),
+constexpr int MaxSharedBytes(int32_t compute_capability) {
+  if (compute_capability >= 90) return 227 << 10;
+  return compute_capability == 80 ? 163 << 10 : 99 << 10;
+}
+
+template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
+cudaError_t LaunchFewRowsKernel(const CudaContext& ctx, const PackedLinear& args) {
+  const FewRowsLayout<kRowTiles, kSteps, Ring> layout(args.k_steps);
+  if (layout.size > MaxSharedBytes(ctx.compute_capability)) return cudaErrorNotSupported;
+  return LaunchKernel(ctx, FewRowsKernel<kDType, kRowTiles, kKind, kSteps, Ring>,
+                      {.grid = dim3(std::min(args.tiles, ctx.num_multiprocessors)),
                        .block = dim3(kFewRowsThreads),
                        .shared_bytes = static_cast<size_t>(layout.size)},
                       args);
 }
 
-// In chunks of the outputs, if one launch has too few counters or too little workspace for all.
-template <DType kDType, int kRowTiles, InputKind kKind, class Ring>
-cudaError_t LaunchFewRowsChunks(const CudaContext& ctx, const PackedLinear& args, int32_t blocks) {
-  if (args.parts == 1) {
-    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, Ring>(ctx, args, blocks);
+// Where the operand is kept: in registers if a slice is short enough.
+template <class Ring, class SmallRing, DType kDType, InputKind kKind, int kRowTiles>
+cudaError_t DispatchSteps(const CudaContext& ctx, const PackedLinear& args) {
+  const int steps = args.wide_loads ? MaxSliceSteps(args.k_steps) : 0;
+  if (steps >= 1 && steps <= 8) {
+    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 8, Ring>(ctx, args);
   }
-  const size_t tile_bytes = kRecordFloats<kRowTiles> * sizeof(float) * args.parts;
-  const size_t space = ctx.workspace_bytes - kWorkspaceCounterBytes;
-  const int32_t max_tiles =
-      static_cast<int32_t>(std::min(space / tile_bytes, kWorkspaceCounterBytes / sizeof(uint32_t)));
-  for (int32_t tile = 0; tile < args.tiles; tile += max_tiles) {
-    PackedLinear chunk = args;
-    const int64_t first_output = int64_t{tile} * kPackedTile;
-    chunk.tiles = std::min(max_tiles, args.tiles - tile);
-    chunk.out_dim = static_cast<int32_t>(
-        std::min<int64_t>(args.out_dim - first_output, int64_t{chunk.tiles} * kPackedTile));
-    chunk.weight =
-        static_cast<const char*>(args.weight) + int64_t{tile} * args.k_steps * kTileBytes;
-    chunk.output = args.output + first_output;
-    if (args.bias != nullptr) chunk.bias = args.bias + first_output;
-    const cudaError_t error = LaunchFewRowsKernel<kDType, kRowTiles, kKind, Ring>(
-        ctx, chunk, std::min(blocks, chunk.tiles * args.parts));
-    if (error != cudaSuccess) return error;
+  if (steps >= 1 && steps <= 20) {
+    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 20, Ring>(ctx, args);
   }
-  return cudaSuccess;
+  if constexpr (kRowTiles == 1) {
+    if (steps >= 1 && steps <= 40) {
+      return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 40, Ring>(ctx, args);
+    }
+  }
+  return LaunchFewRowsKernel<kDType, kRowTiles, kKind, kInShared, SmallRing>(ctx, args);
 }
 
-template <class Ring, DType kDType, InputKind kKind>
-cudaError_t DispatchRowTiles(const CudaContext& ctx, const PackedLinear& args, int32_t blocks,
-                             int32_t max_rows) {
-  return max_rows <= kTokenTile ? LaunchFewRowsChunks<kDType, 1, kKind, Ring>(ctx, args, blocks)
-                                : LaunchFewRowsChunks<kDType, 2, kKind, Ring>(ctx, args, blocks);
+template <class Ring, class SmallRing, DType kDType, InputKind kKind>
+cudaError_t DispatchRowTiles(const CudaContext& ctx, const PackedLinear& args) {
+  return args.max_rows <= kTokenTile ? DispatchSteps<Ring, SmallRing, kDType, kKind, 1>(ctx, args)
+                                     : DispatchSteps<Ring, SmallRing, kDType, kKind, 2>(ctx, args);
 }
 
-template <class Ring>
+template <class Ring, class SmallRing>
 cudaError_t DispatchFewRows(const CudaContext& ctx, DType dtype, InputKind kind,
-                            const PackedLinear& args, int32_t blocks, int32_t max_rows) {
+                            const PackedLinear& args) {
   if (dtype == DType::kFloat16 && kind == InputKind::kPlain) {
-    return DispatchRowTiles<Ring, DType::kFloat16, InputKind::kPlain>(ctx, args, blocks, max_rows);
+    return DispatchRowTiles<Ring, SmallRing, DType::kFloat16, InputKind::kPlain>(ctx, args);
   }
   if (dtype != DType::kBFloat16) return cudaErrorNotSupported;
   switch (kind) {
     case InputKind::kPlain:
-      return DispatchRowTiles<Ring, DType::kBFloat16, InputKind::kPlain>(ctx, args, blocks,
-                                                                         max_rows);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kPlain>(ctx, args);
     case InputKind::kNorm:
-      return DispatchRowTiles<Ring, DType::kBFloat16, InputKind::kNorm>(ctx, args, blocks,
-                                                                        max_rows);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kNorm>(ctx, args);
     case InputKind::kGated:
-      return DispatchRowTiles<Ring, DType::kBFloat16, InputKind::kGated>(ctx, args, blocks,
-                                                                         max_rows);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kGated>(ctx, args);
   }
   return cudaErrorNotSupported;
 }

@@ -1,19 +1,20 @@
 // Y = X W^T for more than 16 rows, W packed in 16 bits, with the bits that linear_few_rows.cuh
 // gives every row.
 //
-// Two kernels a chunk of rows, as large as the workspace allows. PackRowsKernel: grid (8 rows,
-// part), a warp packs a slice of the rows as operand B of the tensor cores into the workspace, with
-// the function that the other kernel packs with. ManyRowsKernel: grid (64 rows, 128 outputs, parts
-// or 1); warp w of 8 owns 32 outputs x 32 rows, operands come through a ring of stages of 4 k-steps
-// in shared memory that all threads fill (one barrier a stage). It adds up slices and parts in the
-// order of linear_policy.h, which takes three sets of sums in registers. If the rows give too few
-// blocks, each takes one part, and the last of a tile's blocks adds the parts up.
+// Two kernels a chunk of rows, as large as the workspace allows. PackRowsKernel: grid (8 rows), a
+// warp packs a slice of the rows as operand B of the tensor cores into the workspace, with the
+// function that the other kernel packs with. ManyRowsKernel: grid (64 rows, 128 outputs, slices or
+// 1); warp w of 8 owns 32 outputs x 32 rows, operands come through a ring of stages of 4 k-steps in
+// shared memory that all threads fill (one barrier a stage). It adds up slices in the order of
+// linear_policy.h, which takes two sets of sums in registers. If the rows give too few blocks, each
+// takes one slice, and the last of a tile's blocks adds them up.
 // Shared memory: 72 KB. Bound: tensor cores; in practice the bandwidth of the second-level cache.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/common/async_copy.cuh"
+#include "kernels/common/last_block.cuh"
 #include "kernels/common/launch.cuh"
 #include "kernels/linear_packed.cuh"
 
@@ -26,6 +27,7 @@ constexpr int kBlockRowTiles{8};  // of 8 rows
 constexpr int kBlockRows{kBlockRowTiles * kTokenTile};
 constexpr int kWarpTiles{2};
 constexpr int kWarpRowTiles{4};
+constexpr int kBatch{5};  // k-steps of inputs in flight while they are packed
 constexpr int kStages{3};
 constexpr int kStageSteps{4};
 constexpr int kTileBytes{512};
@@ -51,19 +53,16 @@ __global__ void __launch_bounds__(kThreads) PackRowsKernel(const __grid_constant
   const int row_tile = p.first_row / kTokenTile + static_cast<int>(blockIdx.x);
   if (p.first_row + static_cast<int>(blockIdx.x) / kBlockRowTiles * kBlockRows >= num_rows) return;
   const int lane = threadIdx.x % kWarpSize;
-  const int slice = blockIdx.y * kSlicesPerPart + threadIdx.x / kWarpSize;
-  const int num_slices = p.parts * kSlicesPerPart;
-  uint2* packed =
-      static_cast<uint2*>(p.packed) + static_cast<int64_t>(blockIdx.x) * p.k_steps * kWarpSize;
-  const float squares = PackSlice<kDType, kKind>(
-      p, row_tile, num_rows, SliceBegin(slice, num_slices, p.k_steps),
-      SliceBegin(slice + 1, num_slices, p.k_steps),
-      [&](int k) -> float4 {
-        if (p.norm_weight == nullptr) return {1, 1, 1, 1};
-        return p.wide_loads ? LoadInputs<true>(p.norm_weight + k, p.in_dim - k)
-                            : LoadInputs<false>(p.norm_weight + k, p.in_dim - k);
-      },
-      [&](int step, int owner, uint2 pair) { packed[step * kWarpSize + owner] = pair; });
+  const int slice = threadIdx.x / kWarpSize;
+  const int begin = SliceBegin(slice, p.k_steps);
+  const int steps = SliceBegin(slice + 1, p.k_steps) - begin;
+  uint2* packed = static_cast<uint2*>(p.packed) +
+                  (static_cast<int64_t>(blockIdx.x) * p.k_steps + begin) * kWarpSize + lane;
+  const OperandRow row(p, row_tile, num_rows);
+  const auto store = [&](int i, uint2 pair) { packed[i * kWarpSize] = pair; };
+  const float squares =
+      p.wide_loads ? PackSlice<kDType, kKind, true, kBatch>(p, row, begin, steps, steps, store)
+                   : PackSlice<kDType, kKind, false, kBatch>(p, row, begin, steps, steps, store);
   if (kKind != InputKind::kPlain && lane % 4 == 0) {
     const int pitch = gridDim.x * kTokenTile;
     p.squares[static_cast<int64_t>(slice) * pitch + blockIdx.x * kTokenTile + lane / 4] = squares;
@@ -71,30 +70,25 @@ __global__ void __launch_bounds__(kThreads) PackRowsKernel(const __grid_constant
 }
 
 // Where a block stands in the order of additions.
-template <bool kSplit>
 struct SliceSums {
-  Sums slice = {}, part = {}, total = {};
+  Sums slice = {}, total = {};
   int index, end;  // of the slice at hand, and the k-step behind it
 
   // The slice is complete.
   __device__ void Next(const PackedLinear& p) {
-    const bool part_ends = (index + 1) % kSlicesPerPart == 0;
 #pragma unroll
     for (int m = 0; m < kWarpTiles; ++m) {
 #pragma unroll
       for (int n = 0; n < kWarpRowTiles; ++n) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          part[m][n][i] = __fadd_rn(part[m][n][i], slice[m][n][i]);
+          total[m][n][i] = __fadd_rn(total[m][n][i], slice[m][n][i]);
           slice[m][n][i] = 0;
-          if (kSplit || !part_ends) continue;
-          total[m][n][i] = __fadd_rn(total[m][n][i], part[m][n][i]);
-          part[m][n][i] = 0;
         }
       }
     }
     ++index;
-    end = SliceBegin(index + 1, p.parts * kSlicesPerPart, p.k_steps);
+    end = SliceBegin(index + 1, p.k_steps);
   }
 };
 
@@ -146,29 +140,27 @@ __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int warp_
   }
 }
 
-// The sum of a part of the block's outputs goes to the workspace; whoever is last gets true and the
-// sums of all parts.
-__device__ __forceinline__ bool CombineParts(const PackedLinear& p, int part, Sums& sums) {
+// The sum of a slice of the block's outputs goes to the workspace; whoever is last gets true and
+// the sums of all slices.
+__device__ __forceinline__ bool CombineSlices(const PackedLinear& p, int slice, Sums& sums) {
   constexpr int kFloats{kWarpTiles * kWarpRowTiles * 4};
   const int block = blockIdx.y * gridDim.x + blockIdx.x;
   float4* records = reinterpret_cast<float4*>(p.partials) +
-                    static_cast<int64_t>(block) * p.parts * (kFloats / 4) * kThreads + threadIdx.x;
+                    static_cast<int64_t>(block) * kSlices * (kFloats / 4) * kThreads + threadIdx.x;
 #pragma unroll
   for (int i = 0; i < kFloats / 4; ++i) {
     const float* from = sums[i / kWarpRowTiles][i % kWarpRowTiles];
-    __stcg(records + (part * (kFloats / 4) + i) * kThreads,
+    __stcg(records + (slice * (kFloats / 4) + i) * kThreads,
            make_float4(from[0], from[1], from[2], from[3]));
   }
-  __syncthreads();
   __shared__ bool last;
-  if (threadIdx.x == 0) last = IsLastPart(p, p.counters + block);
   __syncthreads();
-  if (!last) return false;
+  if (!ArrivesLast(p.counters + block, kSlices, &last)) return false;
 #pragma unroll
   for (int i = 0; i < kFloats / 4; ++i) {
     float* to = sums[i / kWarpRowTiles][i % kWarpRowTiles];
     for (int j = 0; j < 4; ++j) to[j] = 0;
-    for (int q = 0; q < p.parts; ++q) {
+    for (int q = 0; q < kSlices; ++q) {
       const float4 more = __ldcg(records + (q * (kFloats / 4) + i) * kThreads);
       to[0] = __fadd_rn(to[0], more.x);
       to[1] = __fadd_rn(to[1], more.y);
@@ -179,16 +171,11 @@ __device__ __forceinline__ bool CombineParts(const PackedLinear& p, int part, Su
   return true;
 }
 
-// Slices within parts, then parts, as in the other kernel.
+// Slices in order, as in the other kernel.
 __device__ __forceinline__ float RowSquares(const PackedLinear& p, int row, int pitch) {
   float total = 0;
-  for (int q = 0; q < p.parts; ++q) {
-    float part = 0;
-    for (int w = 0; w < kSlicesPerPart; ++w) {
-      const int64_t slice = q * kSlicesPerPart + w;
-      part = __fadd_rn(part, __ldcg(p.squares + slice * pitch + row));
-    }
-    total = __fadd_rn(total, part);
+  for (int slice = 0; slice < kSlices; ++slice) {
+    total = __fadd_rn(total, __ldcg(p.squares + static_cast<int64_t>(slice) * pitch + row));
   }
   return total;
 }
@@ -205,19 +192,18 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
   const int first_tile = blockIdx.y * kBlockTiles, first_row_tile = blockIdx.x * kBlockRowTiles;
   const int warp_tile = warp / 2 * kWarpTiles, warp_row_tile = warp % 2 * kWarpRowTiles;
-  const int part = kSplit ? static_cast<int>(blockIdx.z) : 0;
-  const int num_parts = kSplit ? 1 : p.parts;
-  const int begin = SliceBegin(part, p.parts, p.k_steps);
-  const int end = SliceBegin(part + num_parts, p.parts, p.k_steps);
+  const int slice = kSplit ? static_cast<int>(blockIdx.z) : 0;
+  const int begin = SliceBegin(slice, p.k_steps);
+  const int end = SliceBegin(slice + (kSplit ? 1 : kSlices), p.k_steps);
 
   for (int s = 0; s < kStages - 1; ++s) {
     CopyStage(p, many_rows_shared + s * kStageBytes, first_tile, first_row_tile,
               begin + s * kStageSteps, end);
     CommitCopies();
   }
-  SliceSums<kSplit> sums;
-  sums.index = part * kSlicesPerPart;
-  sums.end = SliceBegin(sums.index + 1, p.parts * kSlicesPerPart, p.k_steps);
+  SliceSums sums;
+  sums.index = slice;
+  sums.end = SliceBegin(slice + 1, p.k_steps);
   int stage = 0, copy_stage = kStages - 1;
   for (int step = begin; step < end; step += kStageSteps) {
     WaitForCopyGroups<kStages - 2>();
@@ -236,10 +222,11 @@ __global__ void __launch_bounds__(kThreads, 2)
     stage = stage + 1 == kStages ? 0 : stage + 1;
   }
   WaitForCopyGroups<0>();
-  while (sums.index < (part + num_parts) * kSlicesPerPart) sums.Next(p);
-
-  Sums& result = kSplit ? sums.part : sums.total;
-  if (kSplit && !CombineParts(p, part, result)) return;
+  if constexpr (!kSplit) {
+    while (sums.index < kSlices) sums.Next(p);
+  }
+  Sums& result = kSplit ? sums.slice : sums.total;
+  if (kSplit && !CombineSlices(p, slice, result)) return;
   float* scales = reinterpret_cast<float*>(many_rows_shared);
   if constexpr (kKind != InputKind::kPlain) {
     __syncthreads();
@@ -273,8 +260,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 // The largest chunk that fits into `space` bytes.
 Chunk ChooseChunk(const PackedLinear& args, InputKind kind, int32_t max_rows, size_t space) {
   const size_t row_bytes = static_cast<size_t>(args.k_steps) * kPackedTile * sizeof(uint16_t);
-  const size_t row_squares =
-      kind == InputKind::kPlain ? 0 : args.parts * kSlicesPerPart * sizeof(float);
+  const size_t row_squares = kind == InputKind::kPlain ? 0 : kSlices * sizeof(float);
   const int64_t most = static_cast<int64_t>(space / (row_bytes + row_squares)) / kBlockRows;
   const int64_t wanted = (int64_t{max_rows} + kBlockRows - 1) / kBlockRows;
   const int32_t rows = static_cast<int32_t>(std::min(most, wanted)) * kBlockRows;
@@ -282,7 +268,8 @@ Chunk ChooseChunk(const PackedLinear& args, InputKind kind, int32_t max_rows, si
 }
 
 template <DType kDType, InputKind kKind>
-cudaError_t LaunchChunks(const CudaContext& ctx, PackedLinear args, int32_t max_rows) {
+cudaError_t LaunchChunks(const CudaContext& ctx, PackedLinear args) {
+  const int32_t max_rows = args.max_rows;
   char* memory = static_cast<char*>(ctx.workspace) + kWorkspaceCounterBytes;
   const size_t space = ctx.workspace_bytes - kWorkspaceCounterBytes;
   const Chunk chunk = ChooseChunk(args, kKind, max_rows, space);
@@ -291,14 +278,14 @@ cudaError_t LaunchChunks(const CudaContext& ctx, PackedLinear args, int32_t max_
   const unsigned output_blocks = (args.tiles + kBlockTiles - 1) / kBlockTiles;
   const size_t blocks = size_t{row_blocks} * output_blocks;
   const size_t used = chunk.packed_bytes + chunk.squares_bytes;
-  const bool split = args.parts > 1 && blocks < static_cast<size_t>(ctx.num_multiprocessors) &&
-                     blocks * args.parts * kPartialBytes <= space - used;
+  const bool split = 2 * blocks <= static_cast<size_t>(ctx.num_multiprocessors) &&
+                     blocks * kSlices * kPartialBytes <= space - used;
+  args.counters = static_cast<uint32_t*>(ctx.workspace);
   args.packed = memory;
   args.squares = reinterpret_cast<float*>(memory + chunk.packed_bytes);
   args.partials = reinterpret_cast<float*>(memory + used);
-  const LaunchShape pack_shape{.grid = dim3(row_blocks * kBlockRowTiles, args.parts),
-                               .block = dim3(kThreads)};
-  const LaunchShape shape{.grid = dim3(row_blocks, output_blocks, split ? args.parts : 1),
+  const LaunchShape pack_shape{.grid = dim3(row_blocks * kBlockRowTiles), .block = dim3(kThreads)};
+  const LaunchShape shape{.grid = dim3(row_blocks, output_blocks, split ? kSlices : 1),
                           .block = dim3(kThreads),
                           .shared_bytes = kSharedBytes};
   for (args.first_row = 0; args.first_row < max_rows; args.first_row += chunk.rows) {
@@ -313,19 +300,18 @@ cudaError_t LaunchChunks(const CudaContext& ctx, PackedLinear args, int32_t max_
 
 }  // namespace
 
-CudaError LaunchManyRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args,
-                         int32_t max_rows) {
+CudaError LaunchManyRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
   if (dtype == DType::kFloat16 && kind == InputKind::kPlain) {
-    return LaunchChunks<DType::kFloat16, InputKind::kPlain>(ctx, args, max_rows);
+    return LaunchChunks<DType::kFloat16, InputKind::kPlain>(ctx, args);
   }
   if (dtype != DType::kBFloat16) return cudaErrorNotSupported;
   switch (kind) {
     case InputKind::kPlain:
-      return LaunchChunks<DType::kBFloat16, InputKind::kPlain>(ctx, args, max_rows);
+      return LaunchChunks<DType::kBFloat16, InputKind::kPlain>(ctx, args);
     case InputKind::kNorm:
-      return LaunchChunks<DType::kBFloat16, InputKind::kNorm>(ctx, args, max_rows);
+      return LaunchChunks<DType::kBFloat16, InputKind::kNorm>(ctx, args);
     case InputKind::kGated:
-      return LaunchChunks<DType::kBFloat16, InputKind::kGated>(ctx, args, max_rows);
+      return LaunchChunks<DType::kBFloat16, InputKind::kGated>(ctx, args);
   }
   return cudaErrorNotSupported;
 }

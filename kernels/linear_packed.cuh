@@ -15,20 +15,30 @@ namespace sidewinder {
 inline constexpr int kWarpSize{32};
 inline constexpr int kTokenTile{8};  // columns of an mma
 
-// values[0 .. 3], zeros from `left` on. What other ops write is read past the first-level cache,
-// which a kernel that started early may share with one that read the old values.
+// What a lane holds of 16 values of a k-step as operand B: values k, k+1, k+8 and k+9 with
+// k = 16 step + 2 (lane % 4), zeros from in_dim on. What other ops write is read past the
+// first-level cache, which a kernel that started early may share with one that read the old values.
 template <bool kWide>
-__device__ __forceinline__ float4 LoadInputs(const float* values, int left) {
-  float4 result = {0, 0, 0, 0};
+__device__ __forceinline__ float4 LoadOperand(const float* values, int k, int in_dim) {
+  float4 v = {0, 0, 0, 0};
   if constexpr (kWide) {
-    if (left > 0) result = __ldcg(reinterpret_cast<const float4*>(values));
+    if (k < in_dim) {
+      const float2 low = __ldcg(reinterpret_cast<const float2*>(values + k));
+      v.x = low.x;
+      v.y = low.y;
+    }
+    if (k + 8 < in_dim) {
+      const float2 high = __ldcg(reinterpret_cast<const float2*>(values + k + 8));
+      v.z = high.x;
+      v.w = high.y;
+    }
   } else {
-    if (left > 0) result.x = __ldcg(values);
-    if (left > 1) result.y = __ldcg(values + 1);
-    if (left > 2) result.z = __ldcg(values + 2);
-    if (left > 3) result.w = __ldcg(values + 3);
+    if (k < in_dim) v.x = __ldcg(values + k);
+    if (k + 1 < in_dim) v.y = __ldcg(values + k + 1);
+    if (k + 8 < in_dim) v.z = __ldcg(values + k + 8);
+    if (k + 9 < in_dim) v.w = __ldcg(values + k + 9);
   }
-  return result;
+  return v;
 }
 
 __device__ __forceinline__ float4 Times(float4 a, float4 b) {
@@ -42,88 +52,62 @@ __device__ __forceinline__ float AddSquares(float4 v, float sum) {
   return __fmaf_rn(v.w, v.w, sum);
 }
 
-// Four consecutive inputs a lane of a 16 x 8 tile to operand B of the tensor cores. A lane holds
-// inputs 4j .. 4j+3 (j = lane % 4) of row lane / 4; what it gets is lane `owner`'s of the operand.
-template <DType kDType>
-__device__ __forceinline__ uint2 ToOperand(float4 v, int lane, int* owner) {
-  const int j = lane & 3;
-  const unsigned first = PackInputs<kDType>({v.x, v.y}), second = PackInputs<kDType>({v.z, v.w});
-  const unsigned other = __shfl_xor_sync(0xffffffffu, j < 2 ? second : first, 2);
-  *owner = (lane & ~3) + (j < 2 ? 2 * j : 2 * j - 3);
-  return j < 2 ? make_uint2(first, other) : make_uint2(other, second);
-}
+// The row of a token tile that a lane reads as operand B, lane / 4, and where in it.
+struct OperandRow {
+  const float* input;
+  const float* gate;
+  int in_dim;  // 0 for a row that does not exist
 
-// A warp turns a slice of 8 rows into operand B: k-steps [begin, end) of rows
-// [8 row_tile, 8 row_tile + 8), zeros beyond num_rows. norm_weight(k) gives four weights of the
-// norm; store(k_step, lane of the operand, its 8 bytes). Returns the sum of squares of the lane's
-// row, lane / 4, over the slice. With a norm the rows are not yet scaled: FinishOutput does that to
-// the sums, so that nothing waits for the squares.
-template <DType kDType, InputKind kKind, bool kWide, class NormWeight, class Store>
-__device__ __forceinline__ float PackSlice(const PackedLinear& p, int row_tile, int num_rows,
-                                           int begin, int end, const NormWeight& norm_weight,
-                                           const Store& store) {
-  constexpr bool kGated{kKind == InputKind::kGated};
-  constexpr int kBatch{kGated ? 5 : 10};  // loads in flight
-  const int lane = threadIdx.x % kWarpSize;
-  const int row = row_tile * kTokenTile + lane / 4;
-  int64_t from = row < num_rows ? row : 0;
-  if (p.row_index != nullptr && row < num_rows) from = __ldcg(p.row_index + row);
-  const float* input = p.input + from * p.input_stride;
-  const float* gate = kGated ? p.gate + from * p.gate_stride : nullptr;
-  const int in_dim = row < num_rows ? p.in_dim : 0;
+  __device__ __forceinline__ OperandRow(const PackedLinear& p, int row_tile, int num_rows) {
+    const int row = row_tile * kTokenTile + threadIdx.x % kWarpSize / 4;
+    int64_t from = row < num_rows ? row : 0;
+    if (p.row_index != nullptr && row < num_rows) from = __ldcg(p.row_index + row);
+    input = p.input + from * p.input_stride;
+    gate = p.gate + from * p.gate_stride;
+    in_dim = row < num_rows ? p.in_dim : 0;
+  }
+};
+
+// A warp turns k-steps [begin, begin + steps) of a row tile into operand B: calls
+// store(i, the lane's 8 bytes) for i in [0, steps). Returns the sum of squares of the lane's row
+// over these k-steps. With a norm the rows are not yet scaled: FinishOutput does that to the sums,
+// so that nothing waits for the squares. kMaxSteps >= steps, unrolled if kUnroll.
+template <DType kDType, InputKind kKind, bool kWide, int kBatch, class Store>
+__device__ __forceinline__ float PackSlice(const PackedLinear& p, const OperandRow& row, int begin,
+                                           int steps, int max_steps, const Store& store) {
+  constexpr bool kGated{kKind == InputKind::kGated}, kNormed{kKind != InputKind::kPlain};
+  const int first = begin * static_cast<int>(kPackedTile) + threadIdx.x % 4 * 2;
   float squares = 0;
-  for (int batch = begin; batch < end; batch += kBatch) {
+#pragma unroll
+  for (int batch = 0; batch < max_steps; batch += kBatch) {
     float4 inputs[kBatch], gates[kGated ? kBatch : 1];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const int k = (batch + i) * static_cast<int>(kPackedTile) + lane % 4 * 4;
-      const int left = batch + i < end ? in_dim - k : 0;
-      inputs[i] = LoadInputs<kWide>(input + k, left);
-      if constexpr (kGated) gates[i] = LoadInputs<kWide>(gate + k, left);
+      const int k = first + (batch + i) * static_cast<int>(kPackedTile);
+      const int in_dim = batch + i < steps ? row.in_dim : 0;
+      inputs[i] = LoadOperand<kWide>(row.input, k, in_dim);
+      if constexpr (kGated) gates[i] = LoadOperand<kWide>(row.gate, k, in_dim);
     }
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const int step = batch + i;
-      if (step >= end) break;
+      if (batch + i >= max_steps) break;
       float4 v = inputs[i];
       if constexpr (kGated) {
         const float4 z = gates[i];
         v = Times(v, {Silu(z.x), Silu(z.y), Silu(z.z), Silu(z.w)});
       }
-      if constexpr (kKind != InputKind::kPlain) {
+      if constexpr (kNormed) {
         squares = AddSquares(v, squares);
-        v = Times(v, norm_weight(step * static_cast<int>(kPackedTile) + lane % 4 * 4));
+        if (p.norm_weight != nullptr) {
+          const int k = first + (batch + i) * static_cast<int>(kPackedTile);
+          v = Times(v, LoadOperand<kWide>(p.norm_weight, k, batch + i < steps ? p.in_dim : 0));
+        }
       }
-      int owner;
-      const uint2 operand = ToOperand<kDType>(v, lane, &owner);
-      store(step, owner, operand);
+      store(batch + i, make_uint2(PackInputs<kDType>({v.x, v.y}), PackInputs<kDType>({v.z, v.w})));
     }
   }
   squares = __fadd_rn(squares, __shfl_xor_sync(0xffffffffu, squares, 1));
   return __fadd_rn(squares, __shfl_xor_sync(0xffffffffu, squares, 2));
-}
-
-template <DType kDType, InputKind kKind, class NormWeight, class Store>
-__device__ __forceinline__ float PackSlice(const PackedLinear& p, int row_tile, int num_rows,
-                                           int begin, int end, const NormWeight& norm_weight,
-                                           const Store& store) {
-  return p.wide_loads
-             ? PackSlice<kDType, kKind, true>(p, row_tile, num_rows, begin, end, norm_weight, store)
-             : PackSlice<kDType, kKind, false>(p, row_tile, num_rows, begin, end, norm_weight,
-                                               store);
-}
-
-// For one thread, behind a barrier of all that wrote a part's sums; another barrier lets them read
-// those of the others if this was the last part to come. The counter is then zero for the next op.
-__device__ __forceinline__ bool IsLastPart(const PackedLinear& p, uint32_t* counter) {
-  uint32_t before;
-  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;"
-               : "=r"(before)
-               : "l"(counter)
-               : "memory");
-  if (before != static_cast<uint32_t>(p.parts) - 1) return false;
-  *counter = 0;
-  return true;
 }
 
 // The factor of a normed row.

@@ -6,10 +6,11 @@
 namespace sidewinder {
 namespace {
 
+template <int kNumGroups>
 class BulkRing {
  public:
   static constexpr int kGroupSteps{4};
-  static constexpr int kGroups{6};
+  static constexpr int kGroups{kNumGroups};
   static constexpr int kGroupBytes{kGroupSteps * kTileBytes};
   static constexpr int kBytes{kGroups * kGroupBytes + 128};  // of a warp, with its barriers
 
@@ -84,9 +85,9 @@ class BulkRing {
 
 }  // namespace
 
-CudaError LaunchFewRowsSm90(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args,
-                            int32_t blocks, int32_t max_rows) {
-  return DispatchFewRows<BulkRing>(ctx, dtype, kind, args, blocks, max_rows);
+CudaError LaunchFewRowsSm90(CudaContext& ctx, DType dtype, InputKind kind,
+                            const PackedLinear& args) {
+  return DispatchFewRows<BulkRing<6>, BulkRing<2>>(ctx, dtype, kind, args);
 }
 
 }  // namespace sidewinder

@@ -17,9 +17,7 @@ CudaError LaunchNormLinear(CudaContext& ctx, const RmsNormParams& norm,
     return error != cudaSuccess ? error : LaunchLinear(ctx, linear);
   }
   if (linear.max_rows <= 0) return cudaSuccess;
-  return LaunchPackedLinear(ctx, &norm, linear,
-                            SelectLinearPolicy(linear.out_dim, linear.in_dim,
-                                               ctx.num_multiprocessors, ctx.compute_capability));
+  return LaunchPackedLinear(ctx, &norm, linear);
 }
 
 CudaError LaunchConvLinear(CudaContext& ctx, const CausalConvParams& conv,

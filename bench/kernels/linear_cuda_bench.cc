@@ -151,9 +151,7 @@ LinearParams Product(const void* weight, Matrix m, const float* input, int64_t i
           .output_stride = m.out_dim,
           .accumulate = false,
           .num_rows = num_rows,
-          .max_rows = max_rows,
-          .next_weight = nullptr,
-          .next_bytes = 0};
+          .max_rows = max_rows};
 }
 
 RmsNormParams Norm(const float* input, int64_t dim, const float* weight, float* output,
@@ -172,18 +170,13 @@ RmsNormParams Norm(const float* input, int64_t dim, const float* weight, float* 
           .max_rows = max_rows};
 }
 
-void SetNext(LinearParams& params, const void* weight, Matrix m) {
-  params.next_weight = weight;
-  params.next_bytes = static_cast<int64_t>(m.bytes());
-}
-
-// args: rows, out_dim, in_dim, whether a norm stands in front, whether weights are announced.
+// args: rows, out_dim, in_dim, whether a norm stands in front.
 void BM_Linear(benchmark::State& state) {
   Gpu* gpu = Gpu::Get();
   if (gpu == nullptr) return state.SkipWithError("no GPU");
   const int32_t rows = static_cast<int32_t>(state.range(0));
   const Matrix m{state.range(1), state.range(2)};
-  const bool normed = state.range(3) != 0, announced = state.range(4) != 0;
+  const bool normed = state.range(3) != 0;
   const int64_t copies = std::max<int64_t>(2, static_cast<int64_t>(kColdBytes / m.bytes()) + 1);
   const DeviceMemory weights = gpu->Allocate(copies * m.bytes());
   for (int64_t i = 0; i < copies; ++i) {
@@ -200,9 +193,6 @@ void BM_Linear(benchmark::State& state) {
         for (int64_t i = 0; i < copies; ++i) {
           LinearParams params = Product(weights.as<char>() + i * m.bytes(), m, input.as<float>(),
                                         m.in_dim, output.as<float>(), num_rows, rows);
-          if (announced) {
-            SetNext(params, weights.as<char>() + (i + 1) % copies * m.bytes(), m);
-          }
           if (!normed) {
             Linear(gpu->ctx(), params);
             continue;
@@ -216,12 +206,11 @@ void BM_Linear(benchmark::State& state) {
       });
 }
 
-// The products of one pass: what stands between them is left out. args: rows, announced.
+// The products of one pass: what stands between them is left out. args: rows.
 void BM_Chain(benchmark::State& state, Network n) {
   Gpu* gpu = Gpu::Get();
   if (gpu == nullptr) return state.SkipWithError("no GPU");
   const int32_t rows = static_cast<int32_t>(state.range(0));
-  const bool announced = state.range(1) != 0;
   const size_t layer_bytes = n.in_proj().bytes() + n.x_proj().bytes() + n.out_proj().bytes();
   const size_t bytes = n.layers * layer_bytes + n.head().bytes();
   const DeviceMemory weights = gpu->Allocate(bytes);
@@ -254,20 +243,16 @@ void BM_Chain(benchmark::State& state, Network n) {
       const Layer& layer = layers[i];
       LinearParams in_proj = Product(layer.in_proj, n.in_proj(), normed.as<float>(), n.hidden,
                                      projected.as<float>(), num_rows, rows);
-      if (announced) SetNext(in_proj, layer.out_proj, n.out_proj());
       NormLinear(gpu->ctx(), norm(i), in_proj);
       Linear(gpu->ctx(), Product(layer.x_proj, n.x_proj(), projected.as<float>(), 2 * n.inner,
                                  low.as<float>(), num_rows, rows));
       LinearParams out_proj = Product(layer.out_proj, n.out_proj(), projected.as<float>(),
                                       2 * n.inner, hidden.as<float>(), num_rows, rows);
       out_proj.accumulate = true;
-      if (announced && i + 1 < n.layers) SetNext(out_proj, layers[i + 1].in_proj, n.in_proj());
-      if (announced && i + 1 == n.layers) SetNext(out_proj, at, n.head());
       Linear(gpu->ctx(), out_proj);
     }
     LinearParams head =
         Product(at, n.head(), normed.as<float>(), n.hidden, logits.as<float>(), num_rows, rows);
-    if (announced) SetNext(head, layers[0].in_proj, n.in_proj());
     NormLinear(gpu->ctx(), norm(n.layers), head);
   });
 }
@@ -276,7 +261,7 @@ void Shapes(benchmark::internal::Benchmark* b) {
   b->UseManualTime()
       ->Unit(benchmark::kMicrosecond)
       ->MinTime(0.05)
-      ->ArgNames({"rows", "out", "in", "norm", "announced"});
+      ->ArgNames({"rows", "out", "in", "norm"});
   const std::vector<Matrix> matrices = {{10240, 2560}, {192, 5120}, {2560, 5120}, {50280, 2560},
                                         {10576, 2560}, {3072, 768}, {80, 1536},   {768, 1536},
                                         {3352, 768},   {50280, 768}};
@@ -284,18 +269,15 @@ void Shapes(benchmark::internal::Benchmark* b) {
     const bool normed = m.in_dim == 2560 || m.in_dim == 768;
     for (const int rows : {1, 5, 8, 16, 64, 160, 512}) {
       if (m.out_dim == 50280 && rows > 64) continue;
-      b->Args({rows, m.out_dim, m.in_dim, normed, 0});
-      if (rows <= 16) b->Args({rows, m.out_dim, m.in_dim, normed, 1});
+      b->Args({rows, m.out_dim, m.in_dim, normed});
     }
   }
 }
 BENCHMARK(BM_Linear)->Apply(Shapes);
 
 void ChainRows(benchmark::internal::Benchmark* b) {
-  b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.1)->ArgNames({"rows", "announced"});
-  for (const int announced : {0, 1}) {
-    for (const int rows : {1, 5, 8, 16}) b->Args({rows, announced});
-  }
+  b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.1)->ArgNames({"rows"});
+  for (const int rows : {1, 5, 8, 16}) b->Args({rows});
 }
 BENCHMARK_CAPTURE(BM_Chain, mamba_2_8b, kMamba2800M)->Apply(ChainRows);
 BENCHMARK_CAPTURE(BM_Chain, mamba_130m, kMamba130M)->Apply(ChainRows);
