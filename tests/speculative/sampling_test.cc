@@ -74,6 +74,7 @@ struct OneSlot {
     slot.temperature = 1.0f;
     slot.top_p = 1.0f;
     slot.seed = 1234;
+    slot.synthetic_acceptance = -1.0f;
     draft_probs.resize(kMaxDraft * kVocab);
     control = {.slots = &slot,
                .draft_probs = draft_probs.data(),
@@ -204,6 +205,42 @@ TEST(ChiSquareTest, NoticesOnePerCentOfBias) {
   EXPECT_LT(ChiSquareSigmas(counts, biased), kSigmas);
 }
 
+// By lot: each proposal is accepted with the given probability, whatever it is, and behind the
+// first one that is not stands the verifier's own token.
+TEST(SyntheticAcceptanceTest, CountsFollowTheProbability) {
+  ThreadPool pool(1);
+  ExecutionContext ctx{.pool = &pool};
+  constexpr int32_t kDrafted{3};
+  constexpr int32_t kRounds{20'000};
+  std::vector<float> logits((kDrafted + 1) * kVocab);
+  for (int32_t j = 0; j <= kDrafted; ++j) logits[j * kVocab + 7] = 1.0f;  // the verifier says 7
+  for (const float temperature : {0.0f, 0.01f}) {
+    for (const float p : {0.0f, 0.3f, 0.8f, 1.0f}) {
+      OneSlot one(kDrafted);
+      one.slot.temperature = temperature;
+      one.slot.synthetic_acceptance = p;
+      std::vector<int64_t> counts(kDrafted + 1);
+      for (uint32_t round = 0; round < kRounds; ++round) {
+        one.Reset(round, kDrafted);
+        for (int32_t j = 0; j < kDrafted; ++j) one.slot.draft[j] = j;
+        FirstConflict(ctx, {.control = one.control, .plan = one.plan, .logits = logits.data()});
+        ASSERT_EQ(one.slot.num_tokens, 5 + one.slot.num_accepted + 1);
+        for (int32_t j = 0; j < one.slot.num_accepted; ++j) ASSERT_EQ(one.tokens[5 + j], j);
+        ASSERT_EQ(one.tokens[5 + one.slot.num_accepted], 7);
+        ++counts[one.slot.num_accepted];
+      }
+      if (p == 0.0f || p == 1.0f) {
+        EXPECT_EQ(counts[p == 0.0f ? 0 : kDrafted], kRounds);
+        continue;
+      }
+      std::vector<double> probs;
+      for (int32_t j = 0; j < kDrafted; ++j) probs.push_back(std::pow(double{p}, j) * (1.0 - p));
+      probs.push_back(std::pow(double{p}, kDrafted));
+      EXPECT_LT(ChiSquareSigmas(counts, probs), kSigmas) << p;
+    }
+  }
+}
+
 TEST(SamplingDistributionTest, FiltersInOrder) {
   SlotControl slot = {};
   slot.temperature = 1.0f;
@@ -313,14 +350,16 @@ TEST(SamplingTest, EngineFollowsTheModel) {
 
 // Test vectors of the Random123 library.
 TEST(PhiloxTest, MatchesPublishedVectors) {
-  EXPECT_THAT(Philox4x32({0, 0, 0, 0}, {0, 0}),
+  EXPECT_THAT(Philox4x32({{0, 0, 0, 0}}, {{0, 0}}).words,
               ElementsAreArray({0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}));
-  EXPECT_THAT(
-      Philox4x32({0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu}, {0xffffffffu, 0xffffffffu}),
-      ElementsAreArray({0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
-  EXPECT_THAT(
-      Philox4x32({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, {0xa4093822u, 0x299f31d0u}),
-      ElementsAreArray({0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}));
+  EXPECT_THAT(Philox4x32({{0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu}},
+                         {{0xffffffffu, 0xffffffffu}})
+                  .words,
+              ElementsAreArray({0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
+  EXPECT_THAT(Philox4x32({{0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}},
+                         {{0xa4093822u, 0x299f31d0u}})
+                  .words,
+              ElementsAreArray({0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}));
 }
 
 }  // namespace
