@@ -119,7 +119,7 @@ TEST_P(GoldenTest, CountsEveryStoredParameterOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
-                         ::testing::ValuesIn(testing::ReadModelGoldens(SW_SOURCE_DIR)),
+                         ::testing::ValuesIn(testing::ReadModelGoldens()),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace
