@@ -29,6 +29,11 @@ struct LinearParams {
   bool accumulate;           // add to what output holds (the residual stream)
   const int32_t* num_rows;   // [1] device memory; 0 is legal
   int32_t max_rows;          // *num_rows never exceeds this; sizes launches (CUDA)
+  // Packed weights that are streamed after these, may be null (CUDA, few rows): their beginning is
+  // brought into the second-level cache when nothing more of `weight` is to be asked for, so that
+  // the memory is busy while ops wait for each other. A hint; no result depends on it.
+  const void* next_weight;
+  int64_t next_bytes;
 };
 
 void Linear(ExecutionContext& ctx, const LinearParams& params);

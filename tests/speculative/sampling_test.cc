@@ -16,46 +16,20 @@
 #include "kernels/common/philox.h"
 #include "kernels/common/thread_pool.h"
 #include "sidewinder/engine.h"
+#include "tests/testing/chi_square.h"
 #include "tests/testing/test_models.h"
 
 namespace sidewinder {
 namespace {
 
+using testing::ChiSquareSigmas;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using testing::TestModel;
 
 constexpr int32_t kVocab{12};
 constexpr int32_t kDraws{200'000};
-
-// Chi-square statistic of counts against probabilities, in standard deviations above its mean.
-// Cells with fewer than ten expected draws are pooled; a draw where p = 0 is infinitely bad.
-double ChiSquareSigmas(const std::vector<int64_t>& counts, const std::vector<double>& probs) {
-  const double total =
-      static_cast<double>(std::accumulate(counts.begin(), counts.end(), int64_t{0}));
-  double statistic = 0.0, pooled_expected = 0.0, pooled_count = 0.0;
-  int cells = 0;
-  const auto add = [&](double count, double expected) {
-    statistic += (count - expected) * (count - expected) / expected;
-    ++cells;
-  };
-  for (size_t i = 0; i < probs.size(); ++i) {
-    const double expected = probs[i] * total;
-    if (probs[i] == 0.0 && counts[i] > 0) return std::numeric_limits<double>::infinity();
-    if (expected >= 10.0) {
-      add(static_cast<double>(counts[i]), expected);
-    } else {
-      pooled_expected += expected;
-      pooled_count += static_cast<double>(counts[i]);
-    }
-  }
-  if (pooled_expected >= 10.0) add(pooled_count, pooled_expected);
-  const double freedom = cells - 1;
-  return (statistic - freedom) / std::sqrt(2.0 * freedom);
-}
-
-// One chance in a million and less for a correct sampler, fixed seeds besides.
-constexpr double kSigmas{6.0};
+constexpr double kSigmas{testing::kChiSquareSigmas};
 
 std::vector<float> Logits(uint32_t salt, float spread) {
   std::vector<float> logits(kVocab);

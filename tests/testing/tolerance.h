@@ -10,6 +10,9 @@
 // |a|.
 //
 //   Linear      in_dim products, bias, old output: in_dim + 3
+//   TensorCore  products of 16-bit numbers are exact in float32; a step adds 16 of them and the old
+//               sum, each cut off (not rounded) at the last place of the largest: 2 * 17 for 16
+//               inputs. 34 more for a last step that is padded; 40 for sums of slices and parts
 //   RmsNorm     sum of squares halved by the root, division, root, two products, silu: dim / 2 + 16
 //   CausalConv  width products and the bias, then silu (slope at most 1.1, plus its own error)
 //   MultiStep   a contribution to the state passes through up to `steps` decays. Each decay
@@ -30,6 +33,9 @@ namespace sidewinder::testing {
 inline constexpr double kUnitRoundoff{0x1p-24};
 
 constexpr double LinearRoundings(int64_t in_dim) { return static_cast<double>(in_dim) + 3; }
+constexpr double TensorCoreRoundings(int64_t in_dim) {
+  return 2.0 * 17 / 16 * static_cast<double>(in_dim) + 40 + 34;
+}
 constexpr double RmsNormRoundings(int64_t dim) { return static_cast<double>(dim) / 2 + 16; }
 constexpr double CausalConvRoundings(int64_t width) {
   return 1.1 * (static_cast<double>(width) + 2) + 6;
