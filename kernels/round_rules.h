@@ -173,36 +173,41 @@ SW_HOST_DEVICE inline bool IsStop(const SlotControl& slot, int32_t token) {
 
 // Appends the first `accepted` proposals and `next`, up to the end of the text.
 SW_HOST_DEVICE inline void CommitTokens(SlotControl& slot, int32_t accepted, int32_t next) {
+  int32_t* text = slot.tokens + slot.num_tokens;
+  const int32_t room = slot.max_tokens - slot.num_tokens;
+  SlotFinish finish = slot.finish;
   int32_t committed = 0;
-  while (committed <= accepted && slot.finish == SlotFinish::kRunning) {
+  while (committed <= accepted && finish == SlotFinish::kRunning) {
     const int32_t token = committed < accepted ? slot.draft[committed] : next;
-    slot.tokens[slot.num_tokens++] = token;
-    ++committed;
+    text[committed++] = token;
     if (IsStop(slot, token)) {
-      slot.finish = SlotFinish::kStop;
-    } else if (slot.num_tokens >= slot.max_tokens) {
-      slot.finish = SlotFinish::kLength;
+      finish = SlotFinish::kStop;
+    } else if (committed >= room) {
+      finish = SlotFinish::kLength;
     }
   }
+  slot.num_tokens += committed;
+  slot.finish = finish;
   slot.num_accepted = Smaller(committed, accepted);
-  slot.active = slot.finish == SlotFinish::kRunning;
+  slot.active = finish == SlotFinish::kRunning;
 }
 
 SW_HOST_DEVICE inline void CountRound(SlotControl& slot) {
   // About the last 25 proposals' worth of history: reacts within a paragraph, does not jitter.
   constexpr float kMemory{0.96f};
-  for (int32_t j = 0; j < slot.num_drafted; ++j) {
-    const int32_t accepted = j < slot.num_accepted ? 1 : 0;
+  const int32_t num_drafted = slot.num_drafted, num_accepted = slot.num_accepted;
+  float acceptance = slot.acceptance;
+  for (int32_t j = 0; j < num_drafted; ++j) {
     ++slot.drafted_at[j];
-    slot.accepted_at[j] += accepted;
-    if (j <= slot.num_accepted) {  // proposals behind the first conflict say nothing
-      const float news = accepted != 0 ? 1.0f - kMemory : 0.0f;
-      slot.acceptance = MultiplyThenAdd(kMemory, slot.acceptance, news);
+    if (j < num_accepted) ++slot.accepted_at[j];
+    if (j <= num_accepted) {  // proposals behind the first conflict say nothing
+      acceptance = MultiplyThenAdd(kMemory, acceptance, j < num_accepted ? 1.0f - kMemory : 0.0f);
     }
   }
+  slot.acceptance = acceptance;
   ++slot.rounds;
-  slot.drafted += slot.num_drafted;
-  slot.accepted += slot.num_accepted;
+  slot.drafted += num_drafted;
+  slot.accepted += num_accepted;
 }
 
 }  // namespace sidewinder

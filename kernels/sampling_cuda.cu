@@ -53,7 +53,7 @@ struct Chunks {
   int32_t size;  // a multiple of 4
 };
 
-// Largest logit of [begin, end), `begin` a multiple of 4; one warp's keys at a time over the block.
+// Key of the largest logit of [begin, end), `begin` a multiple of 4, for all threads of the block.
 template <bool kWide>
 __device__ uint64_t ChunkArgMax(const float* logits, int32_t begin, int32_t end,
                                 uint64_t (&shared)[kGreedyWarps]) {
@@ -83,12 +83,14 @@ __device__ uint64_t RowMax(const uint64_t* parts, int32_t num_chunks) {
       lane < num_chunks ? __ldcg(reinterpret_cast<const unsigned long long*>(parts) + lane) : 0);
 }
 
-// Slot of the sequence whose last row is `row`; all threads of the block call it and pass a barrier
-// before `shared_slot` is read. A sequence stands at its logits row's place or behind it.
-__device__ void FindSlot(const RowPlan& plan, int32_t logit_row, int32_t* shared_slot) {
+// Slot of the sequence whose last row is logits row `logit_row` of the plan; a sequence stands at
+// its logits row's place or behind it. Threads `thread` of `num_threads` call it and pass a barrier
+// before `shared_slot` is read.
+__device__ void FindSlot(const RowPlan& plan, int32_t logit_row, int32_t thread,
+                         int32_t num_threads, int32_t* shared_slot) {
   const int32_t row = plan.logit_rows[logit_row];
   const int32_t num_sequences = *plan.num_sequences;
-  for (int32_t s = logit_row + threadIdx.x; s < num_sequences; s += blockDim.x) {
+  for (int32_t s = logit_row + thread; s < num_sequences; s += num_threads) {
     const SequenceRows& sequence = plan.sequences[s];
     if (sequence.num_rows > 0 && sequence.first_row + sequence.num_rows - 1 == row) {
       *shared_slot = sequence.slot;
@@ -107,13 +109,15 @@ __global__ void __launch_bounds__(kGreedyThreads)
   WaitForDependencies();
   const int32_t chunk = blockIdx.x, row = blockIdx.y;
   if (row >= *params.plan.num_logit_rows) return;
-  FindSlot(params.plan, row, &slot_idx);
   const int32_t begin = chunk * chunks.size;
   const uint64_t key =
       ChunkArgMax<kWide>(params.logits + int64_t{row} * params.logits_stride, begin,
                          Smaller(begin + chunks.size, params.control.vocab_limit), warp_max);
   uint64_t* parts = meeting.parts + int64_t{row} * chunks.count;
   if (threadIdx.x == 0) parts[chunk] = key;
+  if (threadIdx.x >= 32) {  // while thread 0 arrives
+    FindSlot(params.plan, row, threadIdx.x - 32, kGreedyThreads - 32, &slot_idx);
+  }
   if (!ArrivesLast(meeting.counters + row, chunks.count, &is_last)) return;
   if (threadIdx.x >= 32) return;
   const uint64_t best = RowMax(parts, chunks.count);
@@ -132,7 +136,7 @@ __global__ void __launch_bounds__(kSamplingThreads)
   WaitForDependencies();
   const int32_t row = blockIdx.x;
   if (row >= *params.plan.num_logit_rows) return;
-  FindSlot(params.plan, row, &slot_idx);
+  FindSlot(params.plan, row, threadIdx.x, kSamplingThreads, &slot_idx);
   __syncthreads();
   const ControlBlock& control = params.control;
   SlotControl& slot = control.slots[slot_idx];
@@ -163,15 +167,18 @@ __global__ void __launch_bounds__(kSamplingThreads)
   }
 }
 
-// Copies the slot, or from `begin` bytes on, with all threads of the block.
-__device__ void CopySlot(SlotControl* to, const SlotControl* from, size_t begin) {
-  static_assert(sizeof(SlotControl) % sizeof(uint32_t) == 0 && alignof(SlotControl) >= 4);
-  constexpr uint32_t kWords{sizeof(SlotControl) / sizeof(uint32_t)};
-  for (uint32_t w = static_cast<uint32_t>(begin / sizeof(uint32_t)) + threadIdx.x; w < kWords;
-       w += blockDim.x) {
+// Words [begin, end) of a slot, in 32 bits; threads `thread` of `num_threads`.
+__device__ void CopySlot(SlotControl* to, const SlotControl* from, int32_t begin, int32_t thread,
+                         int32_t num_threads) {
+  static_assert(sizeof(SlotControl) % sizeof(uint32_t) == 0);
+  constexpr int32_t kWords{sizeof(SlotControl) / sizeof(uint32_t)};
+  for (int32_t w = begin + thread; w < kWords; w += num_threads) {
     reinterpret_cast<uint32_t*>(to)[w] = reinterpret_cast<const uint32_t*>(from)[w];
   }
 }
+
+// The part of a slot that the host does not write.
+constexpr int32_t kFirstOwnWord{offsetof(SlotControl, active) / sizeof(uint32_t)};
 
 // What the last block of a sequence works on.
 struct Finish {
@@ -189,7 +196,7 @@ __device__ void Commit(Finish& finish, SlotControl& slot) {
     CountRound(finish.slot);
   }
   __syncthreads();
-  CopySlot(&slot, &finish.slot, offsetof(SlotControl, active));
+  CopySlot(&slot, &finish.slot, kFirstOwnWord, threadIdx.x, blockDim.x);
 }
 
 // The verdict on row `j` of a slot whose own token there is `own`, if no distribution is needed.
@@ -215,13 +222,15 @@ __global__ void __launch_bounds__(kGreedyThreads)
   if (s >= *params.plan.num_sequences || j >= sequence.num_rows) return;
   const ControlBlock& control = params.control;
   SlotControl& slot = control.slots[sequence.slot];
-  CopySlot(&finish.slot, &slot, 0);
   const int32_t begin = chunk * chunks.size;
   const uint64_t key =
       ChunkArgMax<kWide>(params.logits + int64_t{sequence.first_row + j} * control.vocab_size,
                          begin, Smaller(begin + chunks.size, control.vocab_limit), warp_max);
   uint64_t* parts = meeting.parts + int64_t{s} * gridDim.y * chunks.count;
   if (threadIdx.x == 0) parts[j * chunks.count + chunk] = key;
+  if (threadIdx.x >= 32) {  // while thread 0 arrives
+    CopySlot(&finish.slot, &slot, 0, threadIdx.x - 32, kGreedyThreads - 32);
+  }
   const uint32_t expected = sequence.num_rows * chunks.count;
   if (!ArrivesLast(meeting.counters + s, expected, &is_last)) return;
   for (int32_t row = threadIdx.x / 32; row < sequence.num_rows; row += kGreedyWarps) {
@@ -288,7 +297,7 @@ __global__ void __launch_bounds__(kSamplingThreads)
   if (threadIdx.x == 0) verdicts[j] = verdict;
   if (!ArrivesLast(meeting.counters + s, sequence.num_rows, &is_last)) return;
   SlotControl& slot = params.control.slots[sequence.slot];
-  CopySlot(&finish.slot, &slot, 0);
+  CopySlot(&finish.slot, &slot, 0, threadIdx.x, kSamplingThreads);
   if (threadIdx.x < sequence.num_rows) {
     finish.verdicts[threadIdx.x] = __ldcg(verdicts + threadIdx.x);
   }
