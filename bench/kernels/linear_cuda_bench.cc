@@ -86,8 +86,8 @@ class Gpu {
     gpu->stream_ = std::move(*stream);
     gpu->rows_ = gpu->Allocate(64);
     const DeviceMemory memory = gpu->Allocate(size_t{2} << 30);
-    SW_CHECK(MeasureReadBandwidthCuda(gpu->cuda(), memory.data(), memory.size(),
-                                      &gpu->bandwidth_) == 0);
+    SW_CHECK(
+        MeasureReadBandwidthCuda(gpu->cuda(), memory.data(), memory.size(), &gpu->bandwidth_) == 0);
     benchmark::AddCustomContext("gpu", gpu->device_->description());
     return gpu;
   }
