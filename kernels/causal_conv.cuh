@@ -9,21 +9,23 @@
 
 #include "kernels/causal_conv.h"
 #include "kernels/common/math.cuh"
+#include "kernels/common/ring.cuh"
 
 namespace sidewinder {
 
 // Where the raw inputs of one sequence are.
 struct ConvInputs {
-  __device__ ConvInputs(const CausalConvParams& p, const SequenceRows& sequence)
+  // `ring`: of p.ring_rows.
+  __device__ ConvInputs(const CausalConvParams& p, Ring ring, const SequenceRows& sequence)
       : input(p.input +
               (static_cast<int64_t>(sequence.first_row) - sequence.consumed) * p.input_stride),
-        ring(p.ring + sequence.slot * p.ring_rows * p.dim),
+        window(p.ring + sequence.slot * p.ring_rows * p.dim),
         input_stride(p.input_stride),
         dim(p.dim),
-        ring_rows(static_cast<uint32_t>(p.ring_rows)),
+        ring(ring),
         first_new(sequence.consumed),
         end(sequence.consumed + sequence.num_rows),
-        first_kept(end - static_cast<int>(p.ring_rows)) {}
+        first_kept(end - static_cast<int>(ring.rows)) {}
 
   // The input at a position of the pass.
   __device__ float New(int position, int64_t channel) const {
@@ -31,23 +33,24 @@ struct ConvInputs {
   }
   // The input at any position below the end of the pass; zero before the text.
   __device__ float At(int position, int64_t channel) const {
-    if (position >= first_new) return New(position, channel);
-    return position < 0 ? 0.0f : *RingEntry(position, channel);
+    return position < 0 ? 0.0f : Row(position)[channel];
   }
-  __device__ float* RingEntry(int position, int64_t channel) const {
-    return ring + static_cast<uint32_t>(position) % ring_rows * dim + channel;
+  // The inputs at any position of the text below the end of the pass.
+  __device__ const float* Row(int position) const {
+    return position >= first_new ? input + position * input_stride : RingRow(position);
   }
+  __device__ float* RingRow(int position) const { return window + ring.Entry(position) * dim; }
   // Whether the ring still holds the input at a position of the pass when the pass is over.
   __device__ bool Kept(int position) const { return position >= first_kept; }
   // Whether an input that is kept may take the entry of one that the first rows of the pass need.
   __device__ bool KeepsOntoNeeded(int width) const {
-    return static_cast<uint32_t>(end - first_new + width - 1) > ring_rows;
+    return static_cast<uint32_t>(end - first_new + width - 1) > ring.rows;
   }
 
   const float* input;  // row of position 0, if the pass began there
-  float* ring;
+  float* window;       // [ring_rows, dim]
   int64_t input_stride, dim;
-  uint32_t ring_rows;
+  Ring ring;
   int first_new, end;
   int first_kept;
 };

@@ -43,7 +43,7 @@ __device__ void ConvTile(const ConvInputs& inputs, float* output, int64_t output
       output[(position - inputs.first_new) * output_stride + channel] =
           ConvOutput<kWidth>(bias, weight, u + j);
       if (keep && inputs.Kept(position)) {
-        *inputs.RingEntry(position, channel) = u[kWidth - 1 + j];
+        inputs.RingRow(position)[channel] = u[kWidth - 1 + j];
       }
     }
 #pragma unroll
@@ -64,12 +64,13 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < kWidth; ++k) weight[k] = p.weight[k * p.dim + channel];
     if (p.bias != nullptr) bias = p.bias[channel];
   }
+  const Ring ring(p.ring_rows);
   WaitForDependencies();
   if (channel >= p.dim) return;
   const int num_sequences = *p.plan.num_sequences;
   for (int s = blockIdx.y; s < num_sequences; s += gridDim.y) {
     const SequenceRows sequence = p.plan.sequences[s];
-    const ConvInputs inputs(p, sequence);
+    const ConvInputs inputs(p, ring, sequence);
     float* output = p.output + sequence.first_row * p.output_stride;
     for (int tile = blockIdx.z; tile * tile_rows < sequence.num_rows; tile += gridDim.z) {
       const int begin = inputs.first_new + tile * tile_rows;
@@ -86,7 +87,7 @@ __global__ void __launch_bounds__(kThreads)
       if (tile > 0) continue;
       const int kept = kWidth > 0 ? stop : begin;  // from here on the ring is not yet written
       for (int position = max(kept, inputs.first_kept); position < inputs.end; ++position) {
-        *inputs.RingEntry(position, channel) = inputs.New(position, channel);
+        inputs.RingRow(position)[channel] = inputs.New(position, channel);
       }
     }
   }

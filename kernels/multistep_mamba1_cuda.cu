@@ -39,7 +39,8 @@ constexpr int kThreads{kChannels * kParts};
 constexpr int kWarps{kThreads / kWarp};
 constexpr int kTileRows{8};
 constexpr int kHalves{2};     // of W's inputs, summed apart
-constexpr int kHeldTiles{5};  // weight tiles that a warp keeps in registers: in_dim <= 160
+constexpr int kHeldTiles{5};  // weight tiles that a warp keeps in registers
+constexpr int kUsualInputs{kHalves * kHeldTiles * static_cast<int>(kPackedTile)};
 constexpr DType kNotFused{DType::kFloat32};
 
 // Strides that spread what a warp touches at once over the banks.
@@ -130,9 +131,14 @@ class Product<kNotFused> {
   __device__ explicit Product(const LinearParams&) {}
 };
 
-// Copies elements [0, count) with the lanes of a warp.
+// Copies elements [0, count), usually at most kUsual, with the lanes of a warp.
+template <int kUsual>
 __device__ __forceinline__ void CopyRow(float* to, const float* from, int count, int lane) {
-  for (int i = lane; i < count; i += kWarp) CopyAsync(to + i, from + i);
+#pragma unroll
+  for (int i = 0; i < kUsual; i += kWarp) {
+    if (i + lane < count) CopyAsync(to + i + lane, from + i + lane);
+  }
+  for (int i = kUsual + lane; i < count; i += kWarp) CopyAsync(to + i, from + i);
 }
 
 // Starts the copies of the rows at [first, first + kTileRows).
@@ -151,21 +157,21 @@ __device__ void StageTile(const MultiStepMamba1Params& p, const LinearParams& dt
       const int64_t entry = replay.LogEntry(position);
       if (live) CopyAsync(&to.x[r][lane], p.state.log_x + entry * p.inner_dim + channel);
       if (live) CopyAsync(&to.dt[r][lane], p.state.log_delta + entry * p.inner_dim + channel);
-      CopyRow(to.b[r], p.state.log_b + entry * p.state_dim, state_dim, lane);
+      CopyRow<kParts * kPartStates>(to.b[r], p.state.log_b + entry * p.state_dim, state_dim, lane);
       continue;
     }
     const int64_t row = replay.Row(position);
     if constexpr (kFused) {
       const int in_dim = static_cast<int>(dt_proj.in_dim);
-      CopyRow(low + r * LowStride(in_dim), dt_proj.input + row * dt_proj.input_stride, in_dim,
-              lane);
+      CopyRow<kUsualInputs>(low + r * LowStride(in_dim), dt_proj.input + row * dt_proj.input_stride,
+                            in_dim, lane);
     } else {
       if (live) CopyAsync(&to.dt[r][lane], p.dt + row * p.dt_stride + channel);
     }
     if (live) CopyAsync(&to.x[r][lane], p.x + row * p.x_stride + channel);
     if (live) CopyAsync(&to.z[r][lane], p.z + row * p.z_stride + channel);
-    CopyRow(to.b[r], p.b + row * p.b_stride, state_dim, lane);
-    CopyRow(to.c[r], p.c + row * p.c_stride, state_dim, lane);
+    CopyRow<kParts * kPartStates>(to.b[r], p.b + row * p.b_stride, state_dim, lane);
+    CopyRow<kParts * kPartStates>(to.c[r], p.c + row * p.c_stride, state_dim, lane);
   }
 }
 
@@ -214,6 +220,8 @@ class Recurrence {
                 : 0;
     offset_ = Element() * p.inner_dim + channel;
     Load(p.a, p.inner_dim, a_);
+#pragma unroll
+    for (int i = 0; i < kPartStates; ++i) a_[i] = __fmul_rn(a_[i], kLog2E);
   }
 
   __device__ void LoadState(const float* state, int64_t inner_dim) {
@@ -233,7 +241,7 @@ class Recurrence {
     LoadPart(staged.b[r], b);
 #pragma unroll
     for (int i = 0; i < kPartStates; ++i) {
-      const float decay = Exp(__fmul_rn(delta, a_[i]));
+      const float decay = Exp2(__fmul_rn(delta, a_[i]));
       state_[i] = __fmaf_rn(delta_x, b[i], __fmul_rn(decay, state_[i]));
     }
   }
@@ -273,7 +281,7 @@ class Recurrence {
   int column_, part_;
   int live_;  // state elements that exist
   int64_t offset_;
-  float a_[kPartStates];
+  float a_[kPartStates];  // A log2 e
   float state_[kPartStates];
 };
 
@@ -311,7 +319,7 @@ __device__ void AppendB(const MultiStepMamba1Params& p, const DeviceReplay& repl
 
 // `arrivals` [max_sequences] are zero. dt_proj counts only if fused.
 template <int kPartStates, DType kWeight>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
     MultiStepMamba1Kernel(const __grid_constant__ MultiStepMamba1Params p,
                           const __grid_constant__ LinearParams dt_proj, unsigned* arrivals) {
   constexpr bool kFused{kWeight != kNotFused};
@@ -345,20 +353,21 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
 
+  const Ring log(p.state.log_rows), snapshot_ring(p.state.snapshot_rows);
   WaitForDependencies();
   int s = blockIdx.y;
   SequenceRows sequence = p.plan.sequences[s];  // there is memory for it, if not a sequence
   const int num_sequences = *p.plan.num_sequences;
   const int64_t elements = p.inner_dim * p.state_dim;
   while (s < num_sequences) {
-    const DeviceReplay replay(p.state, sequence);
+    const DeviceReplay replay(p.state, log, sequence);
     const bool deferred = replay.AppendsOntoReplayed();
     const bool snapshots = p.state.snapshots != nullptr;
     float* checkpoint = p.state.checkpoint + replay.slot * elements;
-    recurrence.LoadState(
-        snapshots ? p.state.snapshots + SnapshotOffset(p.state, replay.slot, replay.begin, elements)
-                  : checkpoint,
-        p.inner_dim);
+    recurrence.LoadState(snapshots ? p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot,
+                                                                        replay.begin, elements)
+                                   : checkpoint,
+                         p.inner_dim);
     StageTile<kFused>(p, dt_proj, replay, replay.begin, shared.staged[0], low);
     int buffer = 0;
     for (int first = replay.begin; first < replay.end; first += kTileRows, buffer ^= 1) {
@@ -396,7 +405,7 @@ __global__ void __launch_bounds__(kThreads)
         if (position == replay.store_at) recurrence.StoreState(checkpoint, p.inner_dim);
         if (snapshots) {
           recurrence.StoreState(
-              p.state.snapshots + SnapshotOffset(p.state, replay.slot, position, elements),
+              p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot, position, elements),
               p.inner_dim);
         }
       }

@@ -67,8 +67,9 @@ struct Shared {
 // What the block works on, besides the sequence.
 struct Place {
   __device__ explicit Place(const MultiStepMamba2Params& p) {
-    const int splits = static_cast<int>((p.head_dim + kColumns - 1) / kColumns);
-    const int heads_a_group = static_cast<int>(p.num_heads / p.num_groups);
+    const uint32_t splits = (static_cast<uint32_t>(p.head_dim) + kColumns - 1) / kColumns;
+    const uint32_t heads_a_group =
+        static_cast<uint32_t>(p.num_heads) / static_cast<uint32_t>(p.num_groups);
     head = blockIdx.x / splits;
     group = head / heads_a_group;
     first_column = blockIdx.x % splits * kColumns;
@@ -82,7 +83,7 @@ struct Place {
     b_channel = group * p.state_dim;
   }
 
-  int head, group;
+  uint32_t head, group;
   int first_column, columns;
   bool first_of_head, first_of_group;
   int state_dim;
@@ -242,34 +243,53 @@ class Convolution {
     if (begin >= stop) return;
     float u[kTurns][kConvWidth - 1 + kTileRows];
 #pragma unroll
-    for (int turn = 0; turn < kTurns; ++turn) {
+    for (int k = 0; k < kConvWidth - 1; ++k) {
+      const int position = begin - kConvWidth + 1 + k;
+      const float* row = inputs.Row(max(position, 0));
 #pragma unroll
-      for (int k = 0; k < kConvWidth - 1 + kTileRows; ++k) {
-        const int position = begin - kConvWidth + 1 + k;
-        const bool wanted = channel_[turn] >= 0 && position < stop;
-        if (k < kConvWidth - 1) {
-          u[turn][k] = wanted ? inputs.At(position, channel_[turn]) : 0.0f;
-        } else {
-          u[turn][k] = wanted ? inputs.New(position, channel_[turn]) : 0.0f;
-        }
+      for (int turn = 0; turn < kTurns; ++turn) {  // where there is no channel, any
+        u[turn][k] = position < 0 ? 0.0f : row[max(channel_[turn], 0)];
+      }
+    }
+    const float* from[kTurns];
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+      from[turn] = inputs.input + begin * inputs.input_stride + max(channel_[turn], 0);
+    }
+#pragma unroll
+    for (int j = 0; j < kTileRows; ++j) {
+      if (begin + j >= stop) break;
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+        u[turn][kConvWidth - 1 + j] = *from[turn];
+        from[turn] += inputs.input_stride;
       }
     }
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
       if (channel_[turn] < 0) continue;
       const int i = turn * kThreads + static_cast<int>(threadIdx.x);
-      const bool write = i < kColumns || write_shared;
       float* row = i < kColumns                          ? &to.x[begin - first][i]
                    : i < kColumns + kPadded<kPartStates> ? &to.b[begin - first][i - kColumns]
                                                          : &to.c[begin - first][i - kFirstC];
       const int stride = i < kColumns ? kColumns : kPadded<kPartStates>;
 #pragma unroll
       for (int j = 0; j < kTileRows; ++j) {
-        const int position = begin + j;
-        if (position >= stop) break;
+        if (begin + j >= stop) break;
         row[j * stride] = ConvOutput<kConvWidth>(bias_[turn], weight_[turn], u[turn] + j);
-        if (write && inputs.Kept(position)) {
-          *inputs.RingEntry(position, channel_[turn]) = u[turn][kConvWidth - 1 + j];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kTileRows; ++j) {
+      const int position = begin + j;
+      if (position >= stop) break;
+      if (!inputs.Kept(position)) continue;
+      float* row = inputs.RingRow(position);
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+        const bool of_x = turn * kThreads + static_cast<int>(threadIdx.x) < kColumns;
+        if (channel_[turn] >= 0 && (of_x || write_shared)) {
+          row[channel_[turn]] = u[turn][kConvWidth - 1 + j];
         }
       }
     }
@@ -293,9 +313,13 @@ class Convolution {
   float weight_[kTurns][kConvWidth];
 };
 
-// Copies elements [0, count) with the lanes of a warp.
+// Copies elements [0, count), at most kMost, with the lanes of a warp.
+template <int kMost>
 __device__ __forceinline__ void CopyRow(float* to, const float* from, int count, int lane) {
-  for (int i = lane; i < count; i += kWarp) CopyAsync(to + i, from + i);
+#pragma unroll
+  for (int i = 0; i < kMost; i += kWarp) {
+    if (i + lane < count) CopyAsync(to + i + lane, from + i + lane);
+  }
 }
 
 // Starts the copies of the rows at [first, first + kTileRows): all, or replayed ones only.
@@ -310,15 +334,17 @@ __device__ void StageRows(const MultiStepMamba2Params& p, const Place& place,
     const int r = position - first;
     if (position < replay.first_new) {
       const int64_t entry = replay.LogEntry(position);
-      CopyRow(to.x[r], p.state.log_x + entry * place.inner_dim + place.x_channel, place.columns,
-              lane);
-      CopyRow(to.b[r], p.state.log_b + entry * place.b_dim + place.b_channel, place.state_dim,
-              lane);
+      CopyRow<kColumns>(to.x[r], p.state.log_x + entry * place.inner_dim + place.x_channel,
+                        place.columns, lane);
+      CopyRow<kPadded<kPartStates>>(to.b[r], p.state.log_b + entry * place.b_dim + place.b_channel,
+                                    place.state_dim, lane);
     } else {
       const int64_t row = replay.Row(position);
-      CopyRow(to.x[r], p.x + row * p.x_stride + place.x_channel, place.columns, lane);
-      CopyRow(to.b[r], p.b + row * p.b_stride + place.b_channel, place.state_dim, lane);
-      CopyRow(to.c[r], p.c + row * p.c_stride + place.b_channel, place.state_dim, lane);
+      CopyRow<kColumns>(to.x[r], p.x + row * p.x_stride + place.x_channel, place.columns, lane);
+      CopyRow<kPadded<kPartStates>>(to.b[r], p.b + row * p.b_stride + place.b_channel,
+                                    place.state_dim, lane);
+      CopyRow<kPadded<kPartStates>>(to.c[r], p.c + row * p.c_stride + place.b_channel,
+                                    place.state_dim, lane);
     }
   }
 }
@@ -378,14 +404,14 @@ __device__ void FinishTile(const MultiStepMamba2Params& p, const Place& place,
 template <bool kConv>
 __device__ void WriteShared(const MultiStepMamba2Params& p, const CausalConvParams& conv,
                             const Place& place, const DeviceReplay& replay,
-                            const SequenceRows& sequence) {
+                            const ConvInputs& inputs) {
   const int appended = replay.end - replay.first_append;
   const int b_dim = static_cast<int>(place.b_dim), num_heads = static_cast<int>(p.num_heads);
   for (int i = threadIdx.x; i < appended * b_dim; i += kThreads) {
     const int position = replay.first_append + i / b_dim, n = i % b_dim;
     float* to = p.state.log_b + replay.LogEntry(position) * b_dim + n;
     if constexpr (kConv) {
-      *to = ConvOutput(conv, ConvInputs(conv, sequence), position, place.inner_dim + n);
+      *to = ConvOutput(conv, inputs, position, place.inner_dim + n);
     } else {
       *to = p.b[replay.Row(position) * p.b_stride + n];
     }
@@ -397,12 +423,11 @@ __device__ void WriteShared(const MultiStepMamba2Params& p, const CausalConvPara
   }
   if constexpr (kConv) {
     __syncthreads();
-    const ConvInputs inputs(conv, sequence);
     const int first = max(inputs.first_new, inputs.first_kept);
     for (int i = threadIdx.x; i < (inputs.end - first) * 2 * b_dim; i += kThreads) {
       const int position = first + i / (2 * b_dim);
       const int64_t channel = place.inner_dim + i % (2 * b_dim);
-      *inputs.RingEntry(position, channel) = inputs.New(position, channel);
+      inputs.RingRow(position)[channel] = inputs.New(position, channel);
     }
   }
 }
@@ -435,27 +460,29 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
 
+  const Ring log(p.state.log_rows), snapshot_ring(p.state.snapshot_rows), window(conv.ring_rows);
   WaitForDependencies();
   int s = blockIdx.y;
   SequenceRows sequence = p.plan.sequences[s];  // there is memory for it, if not a sequence
   const int num_sequences = *p.plan.num_sequences;
   const int64_t elements = place.inner_dim * place.state_dim;
   while (s < num_sequences) {
-    const DeviceReplay replay(p.state, sequence);
-    const ConvInputs inputs(conv, sequence);
+    const DeviceReplay replay(p.state, log, sequence);
+    const ConvInputs inputs(conv, window, sequence);
     const bool snapshots = p.state.snapshots != nullptr;
     const bool deferred =
         replay.AppendsOntoReplayed() || (kConv && inputs.KeepsOntoNeeded(kConvWidth));
     float* checkpoint = p.state.checkpoint + replay.slot * elements;
-    recurrence.LoadState(
-        snapshots ? p.state.snapshots + SnapshotOffset(p.state, replay.slot, replay.begin, elements)
-                  : checkpoint);
+    recurrence.LoadState(snapshots ? p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot,
+                                                                        replay.begin, elements)
+                                   : checkpoint);
     const auto stage = [&](int first, Staged<kPartStates>& to) {
+      const float raw_step = LoadRawStep(p, place.head, replay, first);
       StageRows(p, place, replay, first, kConv, to);
       if constexpr (kConv) {
         convolution.Stage(inputs, first, place.first_of_group && !deferred, to);
       }
-      return LoadRawStep(p, place.head, replay, first);
+      return raw_step;
     };
     float next_step = stage(replay.begin, shared.staged[0]);
     int buffer = 0;
@@ -488,14 +515,14 @@ __global__ void __launch_bounds__(kThreads)
         if (position == replay.store_at) recurrence.StoreState(checkpoint);
         if (snapshots) {
           recurrence.StoreState(p.state.snapshots +
-                                SnapshotOffset(p.state, replay.slot, position, elements));
+                                SnapshotOffset(snapshot_ring, replay.slot, position, elements));
         }
       }
       __syncthreads();
       FinishTile(p, place, replay, first, !deferred, d, staged, shared);
     }
     if (deferred && ArrivesLast(arrivals + s, gridDim.x)) {
-      WriteShared<kConv>(p, conv, place, replay, sequence);
+      WriteShared<kConv>(p, conv, place, replay, inputs);
     }
     s += gridDim.y;
     if (s >= num_sequences) break;

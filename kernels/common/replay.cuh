@@ -7,19 +7,20 @@
 
 #include <cstdint>
 
+#include "kernels/common/ring.cuh"
 #include "kernels/multistep.h"
 
 namespace sidewinder {
 
 // The positions [begin, end) of one sequence: log rows below `first_new`, rows of the pass from it.
 struct DeviceReplay {
-  __device__ DeviceReplay(const RecurrentState& state, const SequenceRows& sequence)
+  __device__ DeviceReplay(const RecurrentState& state, Ring log, const SequenceRows& sequence)
       : slot(sequence.slot),
         begin(state.snapshots != nullptr ? sequence.consumed : sequence.checkpoint),
         first_new(sequence.consumed),
         end(sequence.consumed + sequence.num_rows),
         row_offset(sequence.first_row - sequence.consumed),
-        log_rows(static_cast<uint32_t>(state.log_rows)),
+        log(log),
         store_at(state.snapshots == nullptr && sequence.new_checkpoint != sequence.checkpoint
                      ? sequence.new_checkpoint
                      : -1),
@@ -29,13 +30,14 @@ struct DeviceReplay {
 
   __device__ int64_t Row(int position) const { return row_offset + position; }
   __device__ int64_t LogEntry(int position) const {
-    return static_cast<int64_t>(slot) * log_rows + static_cast<uint32_t>(position) % log_rows;
+    return static_cast<int64_t>(slot) * log.rows + log.Entry(position);
   }
 
   // Whether a row that is appended may take the log entry of one that is replayed. Never if the
   // positions of the pass have an entry each, which holds for decoding (multistep.h).
   __device__ bool AppendsOntoReplayed() const {
-    return begin < first_new && first_append<end&& static_cast<uint32_t>(end - begin)> log_rows;
+    const bool both = begin < first_new && first_append < end;
+    return both && end - begin > static_cast<int>(log.rows);
   }
 
   // Past the last of the positions from `position` on, and below `stop`, that are all of one kind
@@ -49,16 +51,15 @@ struct DeviceReplay {
   int slot;
   int begin, first_new, end;
   int row_offset;
-  uint32_t log_rows;
+  Ring log;
   int store_at;  // position at which the state goes to the checkpoint, or -1
   int first_append;
 };
 
 // Element of the snapshots at which the one of `position` begins.
-__device__ __forceinline__ int64_t SnapshotOffset(const RecurrentState& state, int slot,
-                                                  int position, int64_t elements) {
-  const uint32_t rows = static_cast<uint32_t>(state.snapshot_rows);
-  return (static_cast<int64_t>(slot) * rows + static_cast<uint32_t>(position) % rows) * elements;
+__device__ __forceinline__ int64_t SnapshotOffset(Ring snapshots, int slot, int position,
+                                                  int64_t elements) {
+  return (static_cast<int64_t>(slot) * snapshots.rows + snapshots.Entry(position)) * elements;
 }
 
 // True in the last of `blocks` blocks that call this with one counter, which is zero before and
