@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "bench/kernels/read_bandwidth_cuda.h"
 #include "kernels/common/check.h"
 #include "kernels/common/copy.h"
+#include "kernels/common/memory_bandwidth.h"
 #include "kernels/fused.h"
 #include "kernels/linear.h"
 #include "kernels/pack_weights.h"
@@ -86,9 +86,8 @@ class Gpu {
     gpu->stream_ = std::move(*stream);
     gpu->rows_ = gpu->Allocate(64);
     const DeviceMemory memory = gpu->Allocate(size_t{2} << 30);
-    gpu->bandwidth_ = MeasureDeviceReadBandwidth(gpu->cuda().stream, memory.data(), memory.size(),
-                                                 gpu->rows_.as<unsigned>());
-    SW_CHECK(gpu->bandwidth_ > 0);
+    SW_CHECK(
+        MeasureReadBandwidthCuda(gpu->cuda(), memory.data(), memory.size(), &gpu->bandwidth_) == 0);
     benchmark::AddCustomContext("gpu", gpu->device_->description());
     return gpu;
   }
