@@ -101,7 +101,7 @@ cudaError_t LaunchFloatLinear(const CudaContext& ctx, const LinearParams& params
 }
 
 bool IsWide(const float* pointer, int64_t stride) {
-  return reinterpret_cast<uintptr_t>(pointer) % 8 == 0 && stride % 2 == 0;
+  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 4 == 0;
 }
 
 PackedLinear ToArgs(const RmsNormParams* norm, const LinearParams& linear) {
@@ -126,7 +126,7 @@ PackedLinear ToArgs(const RmsNormParams* norm, const LinearParams& linear) {
   args.tiles = static_cast<int32_t>(PackedTiles(linear.out_dim));
   args.max_rows = linear.max_rows;
   args.accumulate = linear.accumulate;
-  args.wide_loads = linear.in_dim % 2 == 0 && IsWide(args.input, args.input_stride) &&
+  args.wide_loads = linear.in_dim % 4 == 0 && IsWide(args.input, args.input_stride) &&
                     IsWide(args.gate, args.gate_stride) && IsWide(args.norm_weight, 0);
   return args;
 }

@@ -29,6 +29,14 @@ inline constexpr int kFewRowsThreads{(kSlices + 1) * kWarpSize};
 inline constexpr int kTileBytes{512};
 inline constexpr int kInShared{0};  // kSteps: the operand is in shared memory
 
+// Words of a k-step where an operand is staged on its way to registers: 64, and a gap against bank
+// conflicts.
+inline constexpr int kStagingWords{72};
+
+// K-steps that a stream warp asks the second-level cache for beyond its ring: over all warps of a
+// GPU well below the size of that cache.
+inline constexpr int kAheadSteps{16};
+
 // Tiles that stream warps may be ahead of the finisher.
 template <int kRowTiles>
 inline constexpr int kExchangeSlots{4 / kRowTiles};
@@ -43,7 +51,8 @@ struct FewRowsLayout {
     squares = exchange + kExchangeSlots<kRowTiles> * kSlices * kRowTiles * kTileBytes;
     barriers = squares + kSlices * kRowTiles * kTokenTile * static_cast<int>(sizeof(float));
     operand = barriers + 2 * kExchangeSlots<kRowTiles> * static_cast<int>(sizeof(uint64_t));
-    size = operand + (kSteps == kInShared ? k_steps * kRowTiles * kTileBytes / 2 : 0);
+    size = operand + (kSteps == kInShared ? k_steps * kRowTiles * kTileBytes / 2
+                                          : kSlices * kChunkSteps * kStagingWords * 4);
   }
 };
 
@@ -62,6 +71,7 @@ class WeightStream {
                 ? (p.tiles - 1 - static_cast<int>(blockIdx.x)) / static_cast<int>(gridDim.x) + 1
                 : 0) {
     for (int i = 0; i < Ring::kGroups; ++i) CopyGroup();
+    if (threadIdx.x % kWarpSize == 0) PrefetchBehindRing();
   }
 
   // The next group's weights of this lane, one tile of 16 x 16 every kWarpSize.
@@ -76,6 +86,20 @@ class WeightStream {
   __device__ void Drain() { ring_.Drain(); }
 
  private:
+  // What follows the ring's weights comes into the second-level cache while the kernel waits for
+  // its inputs.
+  __device__ void PrefetchBehindRing() const {
+    int left = kAheadSteps, step = step_;
+    const char* tile = tile_;
+    for (int tiles = tiles_left_; tiles > 0 && left > 0; --tiles) {
+      const int count = min(left, steps_ - step);
+      PrefetchToL2(tile + step * kTileBytes, count * kTileBytes);
+      left -= count;
+      step = 0;
+      tile += tile_pitch_;
+    }
+  }
+
   __device__ void CopyGroup() {
     if (tiles_left_ == 0) {
       ring_.CopyNothing();
@@ -143,29 +167,38 @@ __device__ __forceinline__ float4 Plus(float4 a, float4 b) {
 // A stream warp's inputs as operand B.
 template <DType kDType, InputKind kKind, int kRowTiles, int kSteps>
 class Operand {
+  static constexpr bool kNormed{kKind != InputKind::kPlain};
+  static constexpr int kChunks{(kSteps + kChunkSteps - 1) / kChunkSteps};
+
  public:
-  // `shared`: of the warp, for kInShared. `squares`: [kRowTiles * kTokenTile] of the warp.
-  __device__ void Load(const PackedLinear& p, int num_rows, int begin, int steps, uint2* shared,
-                       float* squares) {
-    constexpr int kBatch{kKind == InputKind::kGated ? 5 : 10};
-    const int lane = threadIdx.x % kWarpSize;
-    shared_ = shared + lane;
+  // Staging for registers, of a warp.
+  static constexpr int kStagingBytes{kSteps == kInShared ? 0 : kChunkSteps * kStagingWords * 4};
+
+  // `memory`: the warp's staging area, or its share of the operand for kInShared.
+  __device__ Operand(const PackedLinear& p, int begin, int steps, void* memory)
+      : begin_(begin), steps_(steps), memory_(static_cast<uint32_t*>(memory)) {
+    if constexpr (kSteps != kInShared && kNormed) {
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        norm_weights_[c] = LoadNormWeight<true>(p, ItemOfLane(p, begin, steps, c * kChunkSteps));
+      }
+    }
+  }
+
+  // `limit`: rows from it on do not exist. `squares`: [kRowTiles * kTokenTile] of the warp.
+  __device__ void Load(const PackedLinear& p, int limit, float* squares) {
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
-      const OperandRow row(p, r, num_rows);
-      float sum;
-      if constexpr (kSteps != kInShared) {
-        sum = PackSlice<kDType, kKind, true, kBatch>(
-            p, row, begin, steps, kSteps, [&](int i, uint2 pair) { registers_[r][i] = pair; });
+      const TokenRows rows(p, r, limit);
+      if constexpr (kSteps == kInShared) {
+        LoadToShared(p, r, rows, squares);
+      } else if (limit <= 1) {
+        LoadToRegisters<1, kChunks>(p, r, rows, squares);
+      } else if (limit <= 5 && kKind != InputKind::kGated) {
+        LoadToRegisters<5, 2>(p, r, rows, squares);
       } else {
-        const auto store = [&](int i, uint2 pair) {
-          shared_[(i * kRowTiles + r) * kWarpSize] = pair;
-        };
-        sum = p.wide_loads
-                  ? PackSlice<kDType, kKind, true, kBatch>(p, row, begin, steps, steps, store)
-                  : PackSlice<kDType, kKind, false, kBatch>(p, row, begin, steps, steps, store);
+        LoadToRegisters<kTokenTile, 1>(p, r, rows, squares);
       }
-      if (kKind != InputKind::kPlain && lane % 4 == 0) squares[r * kTokenTile + lane / 4] = sum;
     }
   }
 
@@ -173,23 +206,90 @@ class Operand {
     if constexpr (kSteps != kInShared) {
       return registers_[r][i];
     } else {
-      return shared_[(i * kRowTiles + r) * kWarpSize];
+      return reinterpret_cast<const uint2*>(
+          memory_)[(i * kRowTiles + r) * kWarpSize + threadIdx.x % kWarpSize];
     }
   }
 
  private:
+  // kBatch chunks of kRows rows are in flight at a time.
+  template <int kRows, int kBatch>
+  __device__ void LoadToRegisters(const PackedLinear& p, int row_tile, const TokenRows& rows,
+                                  float* squares) {
+    const int lane = threadIdx.x % kWarpSize;
+    float sums[kRows] = {};
+    if constexpr (kRows < kTokenTile) {  // the columns of rows that there are not
+      for (int word = lane; word < kChunkSteps * kStagingWords; word += kWarpSize)
+        memory_[word] = 0;
+      __syncwarp();
+    }
+#pragma unroll
+    for (int batch = 0; batch < kChunks; batch += kBatch) {
+      Chunk<kKind, kRows> chunks[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        if (batch + i >= kChunks) break;
+        const int k = ItemOfLane(p, begin_, steps_, (batch + i) * kChunkSteps);
+        chunks[i].template Load<true>(p, rows, k);
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int c = batch + i;
+        if (c >= kChunks) break;
+        chunks[i].template Pack<kDType>(
+            norm_weights_[kNormed ? c : 0], sums, [&](int r, unsigned first, unsigned second) {
+              uint32_t* const words = memory_ + lane / 4 * kStagingWords + FirstWordOfItem(r);
+              words[0] = first;
+              words[2] = second;
+            });
+        __syncwarp();
+#pragma unroll
+        for (int step = 0; step < kChunkSteps; ++step) {
+          if (c * kChunkSteps + step >= kSteps) break;
+          registers_[row_tile][c * kChunkSteps + step] =
+              *reinterpret_cast<const uint2*>(memory_ + step * kStagingWords + lane * 2);
+        }
+        __syncwarp();
+      }
+    }
+    if constexpr (kNormed) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        const float sum = SumOverWarp(sums[r]);
+        if (lane == r) squares[row_tile * kTokenTile + r] = sum;
+      }
+    }
+  }
+
+  __device__ void LoadToShared(const PackedLinear& p, int row_tile, const TokenRows& rows,
+                               float* squares) {
+    const int lane = threadIdx.x % kWarpSize;
+    const auto store = [&](int step, int r, unsigned first, unsigned second) {
+      uint32_t* const words =
+          memory_ + (step * kRowTiles + row_tile) * kWarpSize * 2 + FirstWordOfItem(r);
+      words[0] = first;
+      words[2] = second;
+    };
+    const float sum = p.wide_loads
+                          ? PackSlice<kDType, kKind, true>(p, rows, begin_, steps_, store)
+                          : PackSlice<kDType, kKind, false>(p, rows, begin_, steps_, store);
+    if (kNormed && lane < kTokenTile) squares[row_tile * kTokenTile + lane] = sum;
+    __syncwarp();
+  }
+
+  int begin_, steps_;
+  uint32_t* memory_;
   uint2 registers_[kRowTiles][kSteps != kInShared ? kSteps : 1];
-  uint2* shared_ = nullptr;
+  float4 norm_weights_[kSteps != kInShared && kNormed ? kChunks : 1];
 };
 
 template <DType kDType, InputKind kKind, int kRowTiles, int kSteps, class Ring>
-__device__ void StreamTiles(const PackedLinear& p, int num_rows, int begin, int steps,
+__device__ void StreamTiles(const PackedLinear& p, int num_rows, int steps,
                             WeightStream<Ring>& stream, const Exchange<kRowTiles>& exchange,
-                            uint2* operand_memory, float* squares) {
+                            Operand<kDType, kKind, kRowTiles, kSteps>& operand, float* squares) {
   const int warp = threadIdx.x / kWarpSize;
-  Operand<kDType, kKind, kRowTiles, kSteps> operand;
-  operand.Load(p, p.row_index != nullptr ? num_rows : p.max_rows, begin, steps, operand_memory,
-               squares);
+  // Rows of the pass that do not exist this time are read as well: it saves waiting for num_rows.
+  operand.Load(p, p.row_index != nullptr ? num_rows : p.max_rows, squares);
   if (num_rows <= 0) {
     stream.Drain();
     return;
@@ -323,12 +423,15 @@ __global__ void __launch_bounds__(kFewRowsThreads)
   const int begin = SliceBegin(warp, p.k_steps);
   const int steps = SliceBegin(warp + 1, p.k_steps) - begin;
   WeightStream<Ring> stream(p, few_rows_shared + warp * Ring::kBytes, begin, steps);
+  using Inputs = Operand<kDType, kKind, kRowTiles, kSteps>;
+  char* const memory = few_rows_shared + layout.operand;
+  Inputs operand(p, begin, steps,
+                 kSteps == kInShared ? memory + begin * kRowTiles * kTileBytes / 2
+                                     : memory + warp * Inputs::kStagingBytes);
   __syncthreads();
   WaitForDependencies();
-  StreamTiles<kDType, kKind, kRowTiles, kSteps>(
-      p, __ldcg(p.num_rows), begin, steps, stream, exchange,
-      reinterpret_cast<uint2*>(few_rows_shared + layout.operand) + begin * kRowTiles * kWarpSize,
-      squares + warp * kRowTiles * kTokenTile);
+  StreamTiles<kDType, kKind, kRowTiles, kSteps>(p, __ldcg(p.num_rows), steps, stream, exchange,
+                                                operand, squares + warp * kRowTiles * kTokenTile);
 }
 
 constexpr int MaxSharedBytes(int32_t compute_capability) {

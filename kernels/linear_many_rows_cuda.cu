@@ -27,7 +27,6 @@ constexpr int kBlockRowTiles{8};  // of 8 rows
 constexpr int kBlockRows{kBlockRowTiles * kTokenTile};
 constexpr int kWarpTiles{2};
 constexpr int kWarpRowTiles{4};
-constexpr int kBatch{5};  // k-steps of inputs in flight while they are packed
 constexpr int kStages{3};
 constexpr int kStageSteps{4};
 constexpr int kTileBytes{512};
@@ -56,16 +55,20 @@ __global__ void __launch_bounds__(kThreads) PackRowsKernel(const __grid_constant
   const int slice = threadIdx.x / kWarpSize;
   const int begin = SliceBegin(slice, p.k_steps);
   const int steps = SliceBegin(slice + 1, p.k_steps) - begin;
-  uint2* packed = static_cast<uint2*>(p.packed) +
-                  (static_cast<int64_t>(blockIdx.x) * p.k_steps + begin) * kWarpSize + lane;
-  const OperandRow row(p, row_tile, num_rows);
-  const auto store = [&](int i, uint2 pair) { packed[i * kWarpSize] = pair; };
-  const float squares =
-      p.wide_loads ? PackSlice<kDType, kKind, true, kBatch>(p, row, begin, steps, steps, store)
-                   : PackSlice<kDType, kKind, false, kBatch>(p, row, begin, steps, steps, store);
-  if (kKind != InputKind::kPlain && lane % 4 == 0) {
+  uint32_t* packed = static_cast<uint32_t*>(p.packed) +
+                     (static_cast<int64_t>(blockIdx.x) * p.k_steps + begin) * kWarpSize * 2;
+  const TokenRows rows(p, row_tile, num_rows);
+  const auto store = [&](int step, int r, unsigned first, unsigned second) {
+    uint32_t* const words = packed + step * kWarpSize * 2 + FirstWordOfItem(r);
+    words[0] = first;
+    words[2] = second;
+  };
+  const float squares = p.wide_loads
+                            ? PackSlice<kDType, kKind, true>(p, rows, begin, steps, store)
+                            : PackSlice<kDType, kKind, false>(p, rows, begin, steps, store);
+  if (kKind != InputKind::kPlain && lane < kTokenTile) {
     const int pitch = gridDim.x * kTokenTile;
-    p.squares[static_cast<int64_t>(slice) * pitch + blockIdx.x * kTokenTile + lane / 4] = squares;
+    p.squares[static_cast<int64_t>(slice) * pitch + blockIdx.x * kTokenTile + lane] = squares;
   }
 }
 

@@ -15,28 +15,18 @@ namespace sidewinder {
 inline constexpr int kWarpSize{32};
 inline constexpr int kTokenTile{8};  // columns of an mma
 
-// What a lane holds of 16 values of a k-step as operand B: values k, k+1, k+8 and k+9 with
-// k = 16 step + 2 (lane % 4), zeros from in_dim on. What other ops write is read past the
-// first-level cache, which a kernel that started early may share with one that read the old values.
+// values[k .. k + 3], zeros from in_dim on. What other ops write is read past the first-level
+// cache, which a kernel that started early may share with one that read the old values.
 template <bool kWide>
-__device__ __forceinline__ float4 LoadOperand(const float* values, int k, int in_dim) {
+__device__ __forceinline__ float4 LoadItem(const float* values, int k, int in_dim) {
   float4 v = {0, 0, 0, 0};
   if constexpr (kWide) {
-    if (k < in_dim) {
-      const float2 low = __ldcg(reinterpret_cast<const float2*>(values + k));
-      v.x = low.x;
-      v.y = low.y;
-    }
-    if (k + 8 < in_dim) {
-      const float2 high = __ldcg(reinterpret_cast<const float2*>(values + k + 8));
-      v.z = high.x;
-      v.w = high.y;
-    }
+    if (k < in_dim) v = __ldcg(reinterpret_cast<const float4*>(values + k));
   } else {
     if (k < in_dim) v.x = __ldcg(values + k);
     if (k + 1 < in_dim) v.y = __ldcg(values + k + 1);
-    if (k + 8 < in_dim) v.z = __ldcg(values + k + 8);
-    if (k + 9 < in_dim) v.w = __ldcg(values + k + 9);
+    if (k + 2 < in_dim) v.z = __ldcg(values + k + 2);
+    if (k + 3 < in_dim) v.w = __ldcg(values + k + 3);
   }
   return v;
 }
@@ -52,62 +42,130 @@ __device__ __forceinline__ float AddSquares(float4 v, float sum) {
   return __fmaf_rn(v.w, v.w, sum);
 }
 
-// The row of a token tile that a lane reads as operand B, lane / 4, and where in it.
-struct OperandRow {
-  const float* input;
-  const float* gate;
-  int in_dim;  // 0 for a row that does not exist
+// A warp turns a slice of 8 rows into operand B of the tensor cores, a chunk of 8 k-steps at a
+// time: of each row a lane takes the item of four inputs of k-step lane / 4 of the chunk that
+// begins at 4 (lane % 4). The lane's part of a row's sum of squares takes its items in order;
+// SumOverWarp adds the parts. With a norm the rows are not yet scaled: FinishOutput does that to
+// the sums, so that nothing waits for the squares.
+inline constexpr int kChunkSteps{8};
 
-  __device__ __forceinline__ OperandRow(const PackedLinear& p, int row_tile, int num_rows) {
-    const int row = row_tile * kTokenTile + threadIdx.x % kWarpSize / 4;
-    int64_t from = row < num_rows ? row : 0;
-    if (p.row_index != nullptr && row < num_rows) from = __ldcg(p.row_index + row);
-    input = p.input + from * p.input_stride;
-    gate = p.gate + from * p.gate_stride;
-    in_dim = row < num_rows ? p.in_dim : 0;
+// 32-bit words of operand B of a k-step: lane 4 row + t holds inputs 2t, 2t+1 (word 0) and 2t+8,
+// 2t+9 (word 1). The lane's item is two of them; the second one lies two words behind the first.
+__device__ __forceinline__ int FirstWordOfItem(int row) {
+  const int j = threadIdx.x % 4;
+  return (row * 4 + j % 2 * 2) * 2 + j / 2;
+}
+
+// The rows of a token tile: which input rows they are.
+class TokenRows {
+ public:
+  // `limit`: rows from it on do not exist.
+  __device__ TokenRows(const PackedLinear& p, int row_tile, int limit)
+      : count_(limit - row_tile * kTokenTile), from_(row_tile * kTokenTile) {
+    const int lane = threadIdx.x % kWarpSize;
+    from_ += lane;
+    if (p.row_index != nullptr && lane < count_ && lane < kTokenTile) {
+      from_ = __ldcg(p.row_index + from_);
+    }
+  }
+  __device__ bool Has(int row) const { return row < count_; }
+  __device__ int64_t From(int row) const { return __shfl_sync(0xffffffffu, from_, row); }
+
+ private:
+  int count_, from_;
+};
+
+// The lane's items of a chunk.
+template <InputKind kKind, int kRows>
+struct Chunk {
+  static constexpr bool kGated{kKind == InputKind::kGated};
+  float4 inputs[kRows];
+  float4 gates[kGated ? kRows : 1];
+
+  // `k`: the lane's first input, in_dim or more if there is none.
+  template <bool kWide>
+  __device__ __forceinline__ void Load(const PackedLinear& p, const TokenRows& rows, int k) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t from = rows.From(r);
+      const int in_dim = rows.Has(r) ? p.in_dim : 0;
+      inputs[r] = LoadItem<kWide>(p.input + from * p.input_stride, k, in_dim);
+      if constexpr (kGated) {
+        gates[r] = LoadItem<kWide>(p.gate + from * p.gate_stride, k, in_dim);
+      }
+    }
+  }
+
+  // Calls store(row, first word, second word).
+  template <DType kDType, class Store>
+  __device__ __forceinline__ void Pack(const float4& norm_weight, float (&squares)[kRows],
+                                       const Store& store) const {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      float4 v = inputs[r];
+      if constexpr (kGated) {
+        const float4 z = gates[r];
+        v = Times(v, {Silu(z.x), Silu(z.y), Silu(z.z), Silu(z.w)});
+      }
+      if constexpr (kKind != InputKind::kPlain) {
+        squares[r] = AddSquares(v, squares[r]);
+        v = Times(v, norm_weight);
+      }
+      store(r, PackInputs<kDType>({v.x, v.y}), PackInputs<kDType>({v.z, v.w}));
+    }
   }
 };
 
-// A warp turns k-steps [begin, begin + steps) of a row tile into operand B: calls
-// store(i, the lane's 8 bytes) for i in [0, steps). Returns the sum of squares of the lane's row
-// over these k-steps. With a norm the rows are not yet scaled: FinishOutput does that to the sums,
-// so that nothing waits for the squares. kMaxSteps >= steps, unrolled if kUnroll.
-template <DType kDType, InputKind kKind, bool kWide, int kBatch, class Store>
-__device__ __forceinline__ float PackSlice(const PackedLinear& p, const OperandRow& row, int begin,
-                                           int steps, int max_steps, const Store& store) {
-  constexpr bool kGated{kKind == InputKind::kGated}, kNormed{kKind != InputKind::kPlain};
-  const int first = begin * static_cast<int>(kPackedTile) + threadIdx.x % 4 * 2;
-  float squares = 0;
+// The lane's weights of the norm; ones if there are none.
+template <bool kWide>
+__device__ __forceinline__ float4 LoadNormWeight(const PackedLinear& p, int k) {
+  if (p.norm_weight == nullptr) return {1, 1, 1, 1};
+  return LoadItem<kWide>(p.norm_weight, k, p.in_dim);
+}
+
+// The first input of the lane's item in a chunk that begins at `step` of a slice [begin, begin +
+// steps); in_dim if it lies behind the slice.
+__device__ __forceinline__ int ItemOfLane(const PackedLinear& p, int begin, int steps, int step) {
+  const int lane = threadIdx.x % kWarpSize;
+  const int at = step + lane / 4;
+  return at < steps ? (begin + at) * static_cast<int>(kPackedTile) + lane % 4 * 4 : p.in_dim;
+}
+
+__device__ __forceinline__ float SumOverWarp(float value) {
 #pragma unroll
-  for (int batch = 0; batch < max_steps; batch += kBatch) {
-    float4 inputs[kBatch], gates[kGated ? kBatch : 1];
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, offset));
+  }
+  return value;
+}
+
+// A whole slice, chunk by chunk. Calls store(k-step of the slice, row, first word, second word) of
+// items that lie in it; the sum of squares of row r comes back in lane r.
+template <DType kDType, InputKind kKind, bool kWide, class Store>
+__device__ __forceinline__ float PackSlice(const PackedLinear& p, const TokenRows& rows, int begin,
+                                           int steps, const Store& store) {
+  const int lane = threadIdx.x % kWarpSize;
+  float squares[kTokenTile] = {};
+  for (int step = 0; step < steps; step += kChunkSteps) {
+    const int k = ItemOfLane(p, begin, steps, step);
+    float4 norm_weight = {1, 1, 1, 1};
+    if constexpr (kKind != InputKind::kPlain) norm_weight = LoadNormWeight<kWide>(p, k);
+    Chunk<kKind, kTokenTile> chunk;
+    chunk.template Load<kWide>(p, rows, k);
+    chunk.template Pack<kDType>(norm_weight, squares, [&](int r, unsigned first, unsigned second) {
+      const int at = step + lane / 4;
+      if (at < steps) store(at, r, first, second);
+    });
+  }
+  float sum = 0;
+  if constexpr (kKind != InputKind::kPlain) {
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int k = first + (batch + i) * static_cast<int>(kPackedTile);
-      const int in_dim = batch + i < steps ? row.in_dim : 0;
-      inputs[i] = LoadOperand<kWide>(row.input, k, in_dim);
-      if constexpr (kGated) gates[i] = LoadOperand<kWide>(row.gate, k, in_dim);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      if (batch + i >= max_steps) break;
-      float4 v = inputs[i];
-      if constexpr (kGated) {
-        const float4 z = gates[i];
-        v = Times(v, {Silu(z.x), Silu(z.y), Silu(z.z), Silu(z.w)});
-      }
-      if constexpr (kNormed) {
-        squares = AddSquares(v, squares);
-        if (p.norm_weight != nullptr) {
-          const int k = first + (batch + i) * static_cast<int>(kPackedTile);
-          v = Times(v, LoadOperand<kWide>(p.norm_weight, k, batch + i < steps ? p.in_dim : 0));
-        }
-      }
-      store(batch + i, make_uint2(PackInputs<kDType>({v.x, v.y}), PackInputs<kDType>({v.z, v.w})));
+    for (int r = 0; r < kTokenTile; ++r) {
+      const float of_row = SumOverWarp(squares[r]);
+      if (lane == r) sum = of_row;
     }
   }
-  squares = __fadd_rn(squares, __shfl_xor_sync(0xffffffffu, squares, 1));
-  return __fadd_rn(squares, __shfl_xor_sync(0xffffffffu, squares, 2));
+  return sum;
 }
 
 // The factor of a normed row.

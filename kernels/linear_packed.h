@@ -37,7 +37,7 @@ struct PackedLinear {
   int32_t first_row;  // many rows: of the chunk at hand
   float eps;
   bool accumulate;
-  bool wide_loads;  // inputs, gates and norm weights can be read 8 bytes at a time
+  bool wide_loads;  // inputs, gates and norm weights can be read 16 bytes at a time
 
   // Workspace (many rows).
   void* packed;     // a chunk of the inputs as operand B

@@ -76,7 +76,12 @@ __device__ __forceinline__ void WaitForBarrier(uint64_t* barrier, uint32_t parit
   uint32_t done;
   do {
     asm volatile(
+#if __CUDA_ARCH__ >= 900  // sleeps instead of spinning
+        "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+        "selp.u32 %0, 1, 0, p; }"
+#else
         "{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+#endif
         : "=r"(done)
         : "r"(SharedAddress(barrier)), "r"(parity)
         : "memory");
