@@ -29,9 +29,10 @@ inline constexpr int kFewRowsThreads{(kSlices + 1) * kWarpSize};
 inline constexpr int kTileBytes{512};
 inline constexpr int kInShared{0};  // kSteps: the operand is in shared memory
 
-// Words of a k-step where an operand is staged on its way to registers: 64, and a gap against bank
-// conflicts.
-inline constexpr int kStagingWords{72};
+// Bytes of a warp's exchange slots. Its inputs are staged there on their way to registers, a chunk
+// of k-steps at a time, before the first tile is done.
+inline constexpr int kExchangeBytes{4 * kTileBytes};
+static_assert(kExchangeBytes >= kChunkSteps * kWarpSize * static_cast<int>(sizeof(uint2)));
 
 // K-steps that a stream warp asks the second-level cache for beyond its ring: over all warps of a
 // GPU well below the size of that cache.
@@ -48,11 +49,10 @@ struct FewRowsLayout {
 
   __host__ __device__ explicit FewRowsLayout(int k_steps) {
     exchange = Ring::kBytes * kSlices;
-    squares = exchange + kExchangeSlots<kRowTiles> * kSlices * kRowTiles * kTileBytes;
+    squares = exchange + kSlices * kExchangeBytes;
     barriers = squares + kSlices * kRowTiles * kTokenTile * static_cast<int>(sizeof(float));
     operand = barriers + 2 * kExchangeSlots<kRowTiles> * static_cast<int>(sizeof(uint64_t));
-    size = operand + (kSteps == kInShared ? k_steps * kRowTiles * kTileBytes / 2
-                                          : kSlices * kChunkSteps * kStagingWords * 4);
+    size = operand + (kSteps == kInShared ? k_steps * kRowTiles * kTileBytes / 2 : 0);
   }
 };
 
@@ -126,7 +126,7 @@ class WeightStream {
 template <int kRowTiles>
 struct Exchange {
   static constexpr int kSlots{kExchangeSlots<kRowTiles>};
-  float4* slots;  // [kSlots, kSlices, kRowTiles, kWarpSize]
+  float4* slots;  // [kSlices, kSlots, kRowTiles, kWarpSize]
   uint64_t* full;
   uint64_t* empty;
 
@@ -143,7 +143,7 @@ struct Exchange {
   }
 
   __device__ float4* Slot(int tile_idx, int slice, int row_tile) const {
-    return slots + ((tile_idx % kSlots * kSlices + slice) * kRowTiles + row_tile) * kWarpSize +
+    return slots + ((slice * kSlots + tile_idx % kSlots) * kRowTiles + row_tile) * kWarpSize +
            threadIdx.x % kWarpSize;
   }
 
@@ -169,14 +169,17 @@ template <DType kDType, InputKind kKind, int kRowTiles, int kSteps>
 class Operand {
   static constexpr bool kNormed{kKind != InputKind::kPlain};
   static constexpr int kChunks{(kSteps + kChunkSteps - 1) / kChunkSteps};
+  static constexpr int kStepWords{2 * kWarpSize};
 
  public:
-  // Staging for registers, of a warp.
-  static constexpr int kStagingBytes{kSteps == kInShared ? 0 : kChunkSteps * kStagingWords * 4};
-
   // `memory`: the warp's staging area, or its share of the operand for kInShared.
   __device__ Operand(const PackedLinear& p, int begin, int steps, void* memory)
       : begin_(begin), steps_(steps), memory_(static_cast<uint32_t*>(memory)) {
+    if constexpr (kSteps != kInShared) {  // rows that nothing is loaded for
+      for (int i = threadIdx.x % kWarpSize; i < kChunkSteps * kStepWords; i += kWarpSize) {
+        memory_[i] = 0;
+      }
+    }
     if constexpr (kSteps != kInShared && kNormed) {
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
@@ -212,17 +215,15 @@ class Operand {
   }
 
  private:
+  // Moves the words of k-steps to different banks.
+  __device__ static int Swizzle(int step) { return step % 4 * 8; }
+
   // kBatch chunks of kRows rows are in flight at a time.
   template <int kRows, int kBatch>
   __device__ void LoadToRegisters(const PackedLinear& p, int row_tile, const TokenRows& rows,
                                   float* squares) {
     const int lane = threadIdx.x % kWarpSize;
     float sums[kRows] = {};
-    if constexpr (kRows < kTokenTile) {  // the columns of rows that there are not
-      for (int word = lane; word < kChunkSteps * kStagingWords; word += kWarpSize)
-        memory_[word] = 0;
-      __syncwarp();
-    }
 #pragma unroll
     for (int batch = 0; batch < kChunks; batch += kBatch) {
       Chunk<kKind, kRows> chunks[kBatch];
@@ -236,18 +237,19 @@ class Operand {
       for (int i = 0; i < kBatch; ++i) {
         const int c = batch + i;
         if (c >= kChunks) break;
-        chunks[i].template Pack<kDType>(
-            norm_weights_[kNormed ? c : 0], sums, [&](int r, unsigned first, unsigned second) {
-              uint32_t* const words = memory_ + lane / 4 * kStagingWords + FirstWordOfItem(r);
-              words[0] = first;
-              words[2] = second;
-            });
+        chunks[i].template Pack<kDType>(norm_weights_[kNormed ? c : 0], sums,
+                                        [&](int r, unsigned first, unsigned second) {
+                                          uint32_t* const words = memory_ + lane / 4 * kStepWords;
+                                          const int at = FirstWordOfItem(r) ^ Swizzle(lane / 4);
+                                          words[at] = first;
+                                          words[at ^ 2] = second;
+                                        });
         __syncwarp();
 #pragma unroll
         for (int step = 0; step < kChunkSteps; ++step) {
           if (c * kChunkSteps + step >= kSteps) break;
-          registers_[row_tile][c * kChunkSteps + step] =
-              *reinterpret_cast<const uint2*>(memory_ + step * kStagingWords + lane * 2);
+          registers_[row_tile][c * kChunkSteps + step] = *reinterpret_cast<const uint2*>(
+              memory_ + step * kStepWords + (lane * 2 ^ Swizzle(step)));
         }
         __syncwarp();
       }
@@ -300,15 +302,17 @@ __device__ void StreamTiles(const PackedLinear& p, int num_rows, int steps,
     for (int step = 0; step < (kSteps != kInShared ? kSteps : steps); step += Ring::kGroupSteps) {
       if (step >= steps) break;
       const uint4* weights = stream.Wait();
+      uint4 fragments[Ring::kGroupSteps];
+#pragma unroll
+      for (int j = 0; j < Ring::kGroupSteps; ++j) fragments[j] = weights[j * kWarpSize];
 #pragma unroll
       for (int j = 0; j < Ring::kGroupSteps; ++j) {
         if (kSteps != kInShared && step + j >= kSteps) break;
         if (step + j < steps) {
-          const uint4 fragment = weights[j * kWarpSize];
 #pragma unroll
           for (int r = 0; r < kRowTiles; ++r) {
             const uint2 inputs = operand.Get(step + j, r);
-            MultiplyAdd<kDType>(sums[r], fragment, inputs.x, inputs.y);
+            MultiplyAdd<kDType>(sums[r], fragments[j], inputs.x, inputs.y);
           }
         }
       }
@@ -427,7 +431,7 @@ __global__ void __launch_bounds__(kFewRowsThreads)
   char* const memory = few_rows_shared + layout.operand;
   Inputs operand(p, begin, steps,
                  kSteps == kInShared ? memory + begin * kRowTiles * kTileBytes / 2
-                                     : memory + warp * Inputs::kStagingBytes);
+                                     : few_rows_shared + layout.exchange + warp * kExchangeBytes);
   __syncthreads();
   WaitForDependencies();
   StreamTiles<kDType, kKind, kRowTiles, kSteps>(p, __ldcg(p.num_rows), steps, stream, exchange,
