@@ -31,6 +31,9 @@ void LinearMultiStepMamba1(ExecutionContext& ctx, const LinearParams& linear,
 void ConvMultiStepMamba2(ExecutionContext& ctx, const CausalConvParams& conv,
                          const MultiStepMamba2Params& multistep);
 
+void ConvMultiStepMamba2Cpu(ExecutionContext& ctx, const CausalConvParams& conv,
+                            const MultiStepMamba2Params& multistep);
+
 CudaError LaunchNormLinear(CudaContext& ctx, const RmsNormParams& norm, const LinearParams& linear);
 CudaError LaunchConvLinear(CudaContext& ctx, const CausalConvParams& conv,
                            const LinearParams& linear);

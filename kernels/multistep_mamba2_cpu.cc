@@ -9,10 +9,12 @@
 #include "kernels/common/check.h"
 #include "kernels/common/replay.h"
 #include "kernels/common/simd_targets.h"
+#include "kernels/fused.h"
 #include "kernels/multistep.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/multistep_mamba2_cpu.cc"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/common/simd_math-inl.h"
@@ -27,6 +29,7 @@ constexpr int kTileVectors{4};  // 32 registers
 constexpr int kTileVectors{2};  // 16 registers
 #endif
 constexpr int kTileStates{4};
+constexpr int64_t kPrefetchElements{2048};  // of states, ahead
 
 // One row of one head.
 struct Mamba2Row {
@@ -56,6 +59,12 @@ HWY_INLINE void StateTile(const std::vector<Mamba2Row>& rows, const float* state
       StoreFirst(value, to, count);
     }
   };
+  // The heads of a thread lie one behind the other.
+  for (int i = 0; i < kStates; ++i) {
+    for (int v = 0; v < kVectors; ++v) {
+      hwy::Prefetch(state + (n + i) * head_dim + p + v * lanes + kPrefetchElements);
+    }
+  }
   VecF32 s[kStates][kVectors];
   for (int i = 0; i < kStates; ++i) {
     for (int v = 0; v < kVectors; ++v) s[i][v] = load(state + (n + i) * head_dim + p, v);
@@ -187,27 +196,58 @@ namespace sidewinder {
 
 HWY_EXPORT(Mamba2Head);
 
-void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
+namespace {
+
+// Runs the heads of all sequences; before(sequence, head) comes first, on the thread of the head.
+template <class Before>
+void RunHeads(ExecutionContext& ctx, const MultiStepMamba2Params& params, const Before& before) {
   SW_CHECK(params.num_groups >= 1 && params.num_heads % params.num_groups == 0)
       << "num_heads=" << params.num_heads << " num_groups=" << params.num_groups;
   const int64_t num_sequences = *params.plan.num_sequences;
   if (num_sequences <= 0) return;
-  constexpr int64_t kLeadElements{12288};  // state elements times rows until a worker has begun
-  const int64_t rows_a_sequence = (*params.plan.num_rows + num_sequences - 1) / num_sequences;
-  const int64_t work = params.head_dim * params.state_dim * std::max<int64_t>(1, rows_a_sequence);
-  const auto head = HWY_DYNAMIC_DISPATCH(Mamba2Head);
-  ctx.pool->ParallelFor(
-      num_sequences * params.num_heads, /*grain=*/1,
-      [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) {
-          head(params, params.plan.sequences[i / params.num_heads], i % params.num_heads);
-        }
-      },
-      /*lead=*/kLeadElements / work);
+  const auto run_head = HWY_DYNAMIC_DISPATCH(Mamba2Head);
+  ctx.pool->ParallelFor(num_sequences * params.num_heads, /*grain=*/1,
+                        [&](int64_t begin, int64_t end, int) {
+                          for (int64_t i = begin; i < end; ++i) {
+                            const SequenceRows& sequence =
+                                params.plan.sequences[i / params.num_heads];
+                            const int64_t head = i % params.num_heads;
+                            before(sequence, head);
+                            run_head(params, sequence, head);
+                          }
+                        });
   if (params.state.snapshots == nullptr) {
     AppendLogB(params.state, params.plan, params.b, params.b_stride,
                params.num_groups * params.state_dim);
   }
+}
+
+}  // namespace
+
+void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
+  RunHeads(ctx, params, [](const SequenceRows&, int64_t) {});
+}
+
+// A head convolves its own channels of x; what all heads share, B and C, comes before. A prefill
+// has enough of that to be worth a region of its own.
+void ConvMultiStepMamba2Cpu(ExecutionContext& ctx, const CausalConvParams& conv,
+                            const MultiStepMamba2Params& params) {
+  constexpr int64_t kFewElements{16384};
+  if (*params.plan.num_rows * conv.dim > kFewElements) {
+    CausalConvCpu(ctx, conv);
+    MultiStepMamba2Cpu(ctx, params);
+    return;
+  }
+  const int64_t x_begin = params.x - conv.output;
+  const int64_t x_end = x_begin + params.num_heads * params.head_dim;
+  for (int64_t s = 0; s < *params.plan.num_sequences; ++s) {
+    ConvChannelsCpu(conv, params.plan.sequences[s], 0, x_begin);
+    ConvChannelsCpu(conv, params.plan.sequences[s], x_end, conv.dim);
+  }
+  RunHeads(ctx, params, [&](const SequenceRows& sequence, int64_t head) {
+    const int64_t column = x_begin + head * params.head_dim;
+    ConvChannelsCpu(conv, sequence, column, column + params.head_dim);
+  });
 }
 
 }  // namespace sidewinder
