@@ -1,6 +1,7 @@
 # sw_library(name SOURCES ... DEPS ... PRIVATE_DEPS ...)   a static library of one folder
 # sw_kernel(op)                                            collects the files of one op by its stem
-# sw_test(name SOURCES ... DEPS ...)                       a GoogleTest binary, one CTest test a case
+# sw_test(name SOURCES ... DEPS ... [ON_DEVICES])          a GoogleTest binary; ON_DEVICES: run a second
+#                                                          time on a GPU, skipped where there is none
 # sw_bench(name SOURCES ... DEPS ...)                      a Google Benchmark binary
 # sw_fuzz(name SOURCES ... DEPS ... CORPUS dir)            a libFuzzer target, run briefly by CTest
 
@@ -50,7 +51,7 @@ function(sw_kernel op)
 endfunction()
 
 function(sw_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "ON_DEVICES" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} sw_options GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE SW_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
@@ -59,6 +60,11 @@ function(sw_test name)
   endif()
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_ON_DEVICES)
+    add_test(NAME ${name}_cuda COMMAND ${name} --gtest_brief=1)
+    set_tests_properties(${name}_cuda PROPERTIES TIMEOUT ${ARG_TIMEOUT}
+                         ENVIRONMENT SIDEWINDER_TEST_DEVICE=cuda)
+  endif()
 endfunction()
 
 function(sw_bench name)

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/common/dtype.h"
 #include "kernels/common/execution.h"
 
 namespace sidewinder {
@@ -42,18 +43,20 @@ struct PackWeightsParams {
   int64_t out_dim;
   int64_t in_dim;
 };
+void PackWeights(ExecutionContext& ctx, const PackWeightsParams& params);
 CudaError LaunchPackWeights(CudaContext& ctx, const PackWeightsParams& params);
 
 // Random weights, uniform in [-scale, scale), a function of seed and index alone; 16-bit types
 // packed, float32 row-major. CUDA only.
 struct RandomWeightsParams {
   void* weights;
-  int32_t dtype;  // a DType
+  DType dtype;
   int64_t out_dim;
   int64_t in_dim;
   float scale;
   uint64_t seed;
 };
+void RandomWeights(ExecutionContext& ctx, const RandomWeightsParams& params);
 CudaError LaunchRandomWeights(CudaContext& ctx, const RandomWeightsParams& params);
 
 }  // namespace sidewinder

@@ -4,8 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/causal_conv.h"
-#include "kernels/multistep.h"
+#include "kernels/fused.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {
@@ -24,7 +23,7 @@ absl::StatusOr<std::unique_ptr<const LanguageModel>> Mamba1::Create(const ModelC
     for (const auto* vector :
          {&layer.norm, &layer.in_proj_bias, &layer.conv_weight, &layer.conv_bias, &layer.dt_bias,
           &layer.a, &layer.d, &layer.out_proj_bias}) {
-      counter.Vector(static_cast<int64_t>(vector->size()));
+      counter.Vector(vector->size);
     }
     counter.Matrix(layer.in_proj, 2 * config.inner_size * config.hidden_size);
     counter.Matrix(layer.x_proj, model->x_proj_dim() * config.inner_size);
@@ -41,29 +40,31 @@ absl::Status Mamba1::LoadLayer(WeightLoader& loader, int64_t index) {
   const std::string layer_name = absl::StrCat("backbone.layers.", index, ".");
   const std::string mixer = layer_name + "mixer.";
   Layer w;
-  SW_ASSIGN_OR_RETURN(w.norm, loader.Vector(layer_name + "norm.weight", {c.hidden_size}));
+  SW_ASSIGN_OR_RETURN(w.norm, loader.PlacedVector(layer_name + "norm.weight", {c.hidden_size}));
   SW_ASSIGN_OR_RETURN(w.in_proj,
                       loader.Tensor(mixer + "in_proj.weight", {2 * c.inner_size, c.hidden_size}));
   SW_ASSIGN_OR_RETURN(std::vector<float> conv,
                       loader.Vector(mixer + "conv1d.weight", {c.inner_size, 1, c.conv_kernel}));
-  w.conv_weight = Transpose(conv, c.inner_size, c.conv_kernel);
+  SW_ASSIGN_OR_RETURN(w.conv_weight, loader.Place(Transpose(conv, c.inner_size, c.conv_kernel)));
   if (c.use_conv_bias) {
-    SW_ASSIGN_OR_RETURN(w.conv_bias, loader.Vector(mixer + "conv1d.bias", {c.inner_size}));
+    SW_ASSIGN_OR_RETURN(w.conv_bias, loader.PlacedVector(mixer + "conv1d.bias", {c.inner_size}));
   }
   SW_ASSIGN_OR_RETURN(w.x_proj,
                       loader.Tensor(mixer + "x_proj.weight", {x_proj_dim(), c.inner_size}));
   SW_ASSIGN_OR_RETURN(w.dt_proj,
                       loader.Tensor(mixer + "dt_proj.weight", {c.inner_size, c.time_step_rank}));
-  SW_ASSIGN_OR_RETURN(w.dt_bias, loader.Vector(mixer + "dt_proj.bias", {c.inner_size}));
+  SW_ASSIGN_OR_RETURN(w.dt_bias, loader.PlacedVector(mixer + "dt_proj.bias", {c.inner_size}));
   SW_ASSIGN_OR_RETURN(std::vector<float> a_log,
                       loader.Vector(mixer + "A_log", {c.inner_size, c.state_size}));
-  w.a = NegativeExp(Transpose(a_log, c.inner_size, c.state_size));
-  SW_ASSIGN_OR_RETURN(w.d, loader.Vector(mixer + "D", {c.inner_size}));
+  SW_ASSIGN_OR_RETURN(w.a, loader.Place(NegativeExp(Transpose(a_log, c.inner_size, c.state_size))));
+  SW_ASSIGN_OR_RETURN(w.d, loader.PlacedVector(mixer + "D", {c.inner_size}));
   SW_ASSIGN_OR_RETURN(w.out_proj,
                       loader.Tensor(mixer + "out_proj.weight", {c.hidden_size, c.inner_size}));
   if (c.use_bias) {
-    SW_ASSIGN_OR_RETURN(w.in_proj_bias, loader.Vector(mixer + "in_proj.bias", {2 * c.inner_size}));
-    SW_ASSIGN_OR_RETURN(w.out_proj_bias, loader.Vector(mixer + "out_proj.bias", {c.hidden_size}));
+    SW_ASSIGN_OR_RETURN(w.in_proj_bias,
+                        loader.PlacedVector(mixer + "in_proj.bias", {2 * c.inner_size}));
+    SW_ASSIGN_OR_RETURN(w.out_proj_bias,
+                        loader.PlacedVector(mixer + "out_proj.bias", {c.hidden_size}));
   }
   layers_.push_back(std::move(w));
   return absl::OkStatus();
@@ -80,7 +81,8 @@ std::vector<RecurrentShape> Mamba1::StateShapes() const {
 }
 
 int64_t Mamba1::ScratchElements(int64_t max_rows) const {
-  return max_rows * (2 * config_.hidden_size + 5 * config_.inner_size + x_proj_dim());
+  return Scratch::Elements(
+      max_rows * (2 * config_.hidden_size + 5 * config_.inner_size + x_proj_dim()), 7);
 }
 
 void Mamba1::Forward(ExecutionContext& ctx, const RowPlan& plan, StateStore& store, float* scratch,
@@ -100,43 +102,44 @@ void Mamba1::Forward(ExecutionContext& ctx, const RowPlan& plan, StateStore& sto
   EmbedRows(ctx, c, frame_, plan, residual);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& w = layers_[i];
-    NormRows(ctx, c, w.norm, plan, residual, hidden);
-    Linear(ctx,
-           RowsTimes(w.in_proj, w.in_proj_bias, plan, hidden, c.hidden_size, projected, 2 * inner));
-    CausalConv(ctx, {.input = projected,
-                     .weight = w.conv_weight.data(),
-                     .bias = w.conv_bias.empty() ? nullptr : w.conv_bias.data(),
-                     .output = convolved,
-                     .ring = store.conv_ring(i),
-                     .dim = inner,
-                     .width = c.conv_kernel,
-                     .input_stride = 2 * inner,
-                     .output_stride = inner,
-                     .ring_rows = store.conv_ring_rows(i),
-                     .plan = plan});
-    Linear(ctx, RowsTimes(w.x_proj, {}, plan, convolved, inner, selected, low));
+    NormLinear(
+        ctx, NormRows(c, w.norm, plan, residual, hidden),
+        RowsTimes(w.in_proj, w.in_proj_bias, plan, hidden, c.hidden_size, projected, 2 * inner));
+    ConvLinear(ctx,
+               {.input = projected,
+                .weight = w.conv_weight.data,
+                .bias = w.conv_bias.data,
+                .output = convolved,
+                .ring = store.conv_ring(i),
+                .dim = inner,
+                .width = c.conv_kernel,
+                .input_stride = 2 * inner,
+                .output_stride = inner,
+                .ring_rows = store.conv_ring_rows(i),
+                .plan = plan},
+               RowsTimes(w.x_proj, {}, plan, convolved, inner, selected, low));
     LinearParams dt_proj = RowsTimes(w.dt_proj, {}, plan, selected, c.time_step_rank, dt, inner);
     dt_proj.input_stride = low;
-    Linear(ctx, dt_proj);
-    MultiStepMamba1(ctx, {.x = convolved,
-                          .z = projected + inner,
-                          .dt = dt,
-                          .b = selected + c.time_step_rank,
-                          .c = selected + c.time_step_rank + c.state_size,
-                          .a = w.a.data(),
-                          .d = w.d.data(),
-                          .dt_bias = w.dt_bias.data(),
-                          .output = mixed,
-                          .inner_dim = inner,
-                          .state_dim = c.state_size,
-                          .x_stride = inner,
-                          .z_stride = 2 * inner,
-                          .dt_stride = inner,
-                          .b_stride = low,
-                          .c_stride = low,
-                          .output_stride = inner,
-                          .state = store.recurrent(i),
-                          .plan = plan});
+    LinearMultiStepMamba1(ctx, dt_proj,
+                          {.x = convolved,
+                           .z = projected + inner,
+                           .dt = dt,
+                           .b = selected + c.time_step_rank,
+                           .c = selected + c.time_step_rank + c.state_size,
+                           .a = w.a.data,
+                           .d = w.d.data,
+                           .dt_bias = w.dt_bias.data,
+                           .output = mixed,
+                           .inner_dim = inner,
+                           .state_dim = c.state_size,
+                           .x_stride = inner,
+                           .z_stride = 2 * inner,
+                           .dt_stride = inner,
+                           .b_stride = low,
+                           .c_stride = low,
+                           .output_stride = inner,
+                           .state = store.recurrent(i),
+                           .plan = plan});
     LinearParams out =
         RowsTimes(w.out_proj, w.out_proj_bias, plan, mixed, inner, residual, c.hidden_size);
     out.accumulate = true;

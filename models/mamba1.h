@@ -26,18 +26,18 @@ class Mamba1 final : public LanguageModel {
 
  private:
   struct Layer {
-    std::vector<float> norm;          // [hidden]
-    WeightView in_proj;               // [2 * inner, hidden]: rows u, z
-    std::vector<float> in_proj_bias;  // [2 * inner] or empty
-    std::vector<float> conv_weight;   // [taps, inner]
-    std::vector<float> conv_bias;     // [inner] or empty
-    WeightView x_proj;                // [rank + 2 * state, inner]: rows dt, B, C
-    WeightView dt_proj;               // [inner, rank]
-    std::vector<float> dt_bias;       // [inner]
-    std::vector<float> a;             // [state, inner], negative, transposed
-    std::vector<float> d;             // [inner]
-    WeightView out_proj;              // [hidden, inner]
-    std::vector<float> out_proj_bias;
+    VectorView norm;          // [hidden]
+    WeightView in_proj;       // [2 * inner, hidden]: rows u, z
+    VectorView in_proj_bias;  // [2 * inner] or empty
+    VectorView conv_weight;   // [taps, inner]
+    VectorView conv_bias;     // [inner] or empty
+    WeightView x_proj;        // [rank + 2 * state, inner]: rows dt, B, C
+    WeightView dt_proj;       // [inner, rank]
+    VectorView dt_bias;       // [inner]
+    VectorView a;             // [state, inner], negative, transposed
+    VectorView d;             // [inner]
+    WeightView out_proj;      // [hidden, inner]
+    VectorView out_proj_bias;
   };
 
   explicit Mamba1(const ModelConfig& config) : config_(config) {}

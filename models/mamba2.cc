@@ -4,9 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/causal_conv.h"
-#include "kernels/multistep.h"
-#include "kernels/rms_norm.h"
+#include "kernels/fused.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {
@@ -25,7 +23,7 @@ absl::StatusOr<std::unique_ptr<const LanguageModel>> Mamba2::Create(const ModelC
     for (const auto* vector :
          {&layer.norm, &layer.in_proj_bias, &layer.conv_weight, &layer.conv_bias, &layer.a,
           &layer.dt_bias, &layer.gated_norm, &layer.out_proj_bias}) {
-      counter.Vector(static_cast<int64_t>(vector->size()));
+      counter.Vector(vector->size);
     }
     counter.Vector(config.num_heads);  // D, which is expanded to [inner] in memory
     counter.Matrix(layer.in_proj, model->in_proj_dim() * config.hidden_size);
@@ -41,26 +39,30 @@ absl::Status Mamba2::LoadLayer(WeightLoader& loader, int64_t index) {
   const std::string layer_name = absl::StrCat("backbone.layers.", index, ".");
   const std::string mixer = layer_name + "mixer.";
   Layer w;
-  SW_ASSIGN_OR_RETURN(w.norm, loader.Vector(layer_name + "norm.weight", {c.hidden_size}));
+  SW_ASSIGN_OR_RETURN(w.norm, loader.PlacedVector(layer_name + "norm.weight", {c.hidden_size}));
   SW_ASSIGN_OR_RETURN(w.in_proj,
                       loader.Tensor(mixer + "in_proj.weight", {in_proj_dim(), c.hidden_size}));
   SW_ASSIGN_OR_RETURN(std::vector<float> conv,
                       loader.Vector(mixer + "conv1d.weight", {c.conv_dim(), 1, c.conv_kernel}));
-  w.conv_weight = Transpose(conv, c.conv_dim(), c.conv_kernel);
+  SW_ASSIGN_OR_RETURN(w.conv_weight, loader.Place(Transpose(conv, c.conv_dim(), c.conv_kernel)));
   if (c.use_conv_bias) {
-    SW_ASSIGN_OR_RETURN(w.conv_bias, loader.Vector(mixer + "conv1d.bias", {c.conv_dim()}));
+    SW_ASSIGN_OR_RETURN(w.conv_bias, loader.PlacedVector(mixer + "conv1d.bias", {c.conv_dim()}));
   }
-  SW_ASSIGN_OR_RETURN(w.dt_bias, loader.Vector(mixer + "dt_bias", {c.num_heads}));
+  SW_ASSIGN_OR_RETURN(w.dt_bias, loader.PlacedVector(mixer + "dt_bias", {c.num_heads}));
   SW_ASSIGN_OR_RETURN(std::vector<float> a_log, loader.Vector(mixer + "A_log", {c.num_heads}));
-  w.a = NegativeExp(std::move(a_log));
+  SW_ASSIGN_OR_RETURN(w.a, loader.Place(NegativeExp(std::move(a_log))));
   SW_ASSIGN_OR_RETURN(std::vector<float> d, loader.Vector(mixer + "D", {c.num_heads}));
-  for (int64_t i = 0; i < c.inner_size; ++i) w.d.push_back(d[i / c.head_dim]);
-  SW_ASSIGN_OR_RETURN(w.gated_norm, loader.Vector(mixer + "norm.weight", {c.inner_size}));
+  std::vector<float> d_by_channel(c.inner_size);
+  for (int64_t i = 0; i < c.inner_size; ++i) d_by_channel[i] = d[i / c.head_dim];
+  SW_ASSIGN_OR_RETURN(w.d, loader.Place(std::move(d_by_channel)));
+  SW_ASSIGN_OR_RETURN(w.gated_norm, loader.PlacedVector(mixer + "norm.weight", {c.inner_size}));
   SW_ASSIGN_OR_RETURN(w.out_proj,
                       loader.Tensor(mixer + "out_proj.weight", {c.hidden_size, c.inner_size}));
   if (c.use_bias) {
-    SW_ASSIGN_OR_RETURN(w.in_proj_bias, loader.Vector(mixer + "in_proj.bias", {in_proj_dim()}));
-    SW_ASSIGN_OR_RETURN(w.out_proj_bias, loader.Vector(mixer + "out_proj.bias", {c.hidden_size}));
+    SW_ASSIGN_OR_RETURN(w.in_proj_bias,
+                        loader.PlacedVector(mixer + "in_proj.bias", {in_proj_dim()}));
+    SW_ASSIGN_OR_RETURN(w.out_proj_bias,
+                        loader.PlacedVector(mixer + "out_proj.bias", {c.hidden_size}));
   }
   layers_.push_back(std::move(w));
   return absl::OkStatus();
@@ -77,8 +79,9 @@ std::vector<RecurrentShape> Mamba2::StateShapes() const {
 }
 
 int64_t Mamba2::ScratchElements(int64_t max_rows) const {
-  return max_rows *
-         (2 * config_.hidden_size + in_proj_dim() + config_.conv_dim() + config_.inner_size);
+  return Scratch::Elements(max_rows * (2 * config_.hidden_size + in_proj_dim() +
+                                       config_.conv_dim() + config_.inner_size),
+                           5);
 }
 
 void Mamba2::Forward(ExecutionContext& ctx, const RowPlan& plan, StateStore& store, float* scratch,
@@ -97,55 +100,58 @@ void Mamba2::Forward(ExecutionContext& ctx, const RowPlan& plan, StateStore& sto
   EmbedRows(ctx, c, frame_, plan, residual);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& w = layers_[i];
-    NormRows(ctx, c, w.norm, plan, residual, hidden);
-    Linear(ctx, RowsTimes(w.in_proj, w.in_proj_bias, plan, hidden, c.hidden_size, projected, proj));
-    CausalConv(ctx, {.input = projected + c.inner_size,
-                     .weight = w.conv_weight.data(),
-                     .bias = w.conv_bias.empty() ? nullptr : w.conv_bias.data(),
-                     .output = convolved,
-                     .ring = store.conv_ring(i),
-                     .dim = conv,
-                     .width = c.conv_kernel,
-                     .input_stride = proj,
-                     .output_stride = conv,
-                     .ring_rows = store.conv_ring_rows(i),
-                     .plan = plan});
-    MultiStepMamba2(ctx, {.x = convolved,
-                          .b = convolved + c.inner_size,
-                          .c = convolved + c.inner_size + bc,
-                          .dt = projected + c.inner_size + conv,
-                          .a = w.a.data(),
-                          .d = w.d.data(),
-                          .dt_bias = w.dt_bias.data(),
-                          .output = mixed,
-                          .num_heads = c.num_heads,
-                          .head_dim = c.head_dim,
-                          .num_groups = c.num_groups,
-                          .state_dim = c.state_size,
-                          .delta_min = c.time_step_min,
-                          .delta_max = c.time_step_max,
-                          .x_stride = conv,
-                          .b_stride = conv,
-                          .c_stride = conv,
-                          .dt_stride = proj,
-                          .output_stride = c.inner_size,
-                          .state = store.recurrent(i),
-                          .plan = plan});
-    RmsNorm(ctx, {.input = mixed,
-                  .gate = projected,
-                  .weight = w.gated_norm.data(),
-                  .output = mixed,
-                  .dim = c.inner_size,
-                  .group_dim = c.gated_norm_group,
-                  .input_stride = c.inner_size,
-                  .gate_stride = proj,
-                  .output_stride = c.inner_size,
-                  .eps = c.norm_eps,
-                  .num_rows = plan.num_rows});
+    NormLinear(ctx, NormRows(c, w.norm, plan, residual, hidden),
+               RowsTimes(w.in_proj, w.in_proj_bias, plan, hidden, c.hidden_size, projected, proj));
+    ConvMultiStepMamba2(ctx,
+                        {.input = projected + c.inner_size,
+                         .weight = w.conv_weight.data,
+                         .bias = w.conv_bias.data,
+                         .output = convolved,
+                         .ring = store.conv_ring(i),
+                         .dim = conv,
+                         .width = c.conv_kernel,
+                         .input_stride = proj,
+                         .output_stride = conv,
+                         .ring_rows = store.conv_ring_rows(i),
+                         .plan = plan},
+                        {.x = convolved,
+                         .b = convolved + c.inner_size,
+                         .c = convolved + c.inner_size + bc,
+                         .dt = projected + c.inner_size + conv,
+                         .a = w.a.data,
+                         .d = w.d.data,
+                         .dt_bias = w.dt_bias.data,
+                         .output = mixed,
+                         .num_heads = c.num_heads,
+                         .head_dim = c.head_dim,
+                         .num_groups = c.num_groups,
+                         .state_dim = c.state_size,
+                         .delta_min = c.time_step_min,
+                         .delta_max = c.time_step_max,
+                         .x_stride = conv,
+                         .b_stride = conv,
+                         .c_stride = conv,
+                         .dt_stride = proj,
+                         .output_stride = c.inner_size,
+                         .state = store.recurrent(i),
+                         .plan = plan});
     LinearParams out =
         RowsTimes(w.out_proj, w.out_proj_bias, plan, mixed, c.inner_size, residual, c.hidden_size);
     out.accumulate = true;
-    Linear(ctx, out);
+    NormLinear(ctx,
+               {.input = mixed,
+                .gate = projected,
+                .weight = w.gated_norm.data,
+                .output = mixed,  // in place
+                .dim = c.inner_size,
+                .group_dim = c.gated_norm_group,
+                .input_stride = c.inner_size,
+                .gate_stride = proj,
+                .output_stride = c.inner_size,
+                .eps = c.norm_eps,
+                .num_rows = plan.num_rows,
+                .max_rows = plan.max_rows},
+               out);
   }
   ProjectLogits(ctx, c, frame_, plan, residual, hidden, logits);
 }

@@ -26,17 +26,17 @@ class Mamba2 final : public LanguageModel {
 
  private:
   struct Layer {
-    std::vector<float> norm;          // [hidden]
-    WeightView in_proj;               // [in_proj_dim, hidden]: rows z, x, B, C, dt
-    std::vector<float> in_proj_bias;  // [in_proj_dim] or empty
-    std::vector<float> conv_weight;   // [taps, conv_dim]: channels x, B, C
-    std::vector<float> conv_bias;     // [conv_dim] or empty
-    std::vector<float> a;             // [num_heads], negative
-    std::vector<float> d;             // [inner]
-    std::vector<float> dt_bias;       // [num_heads]
-    std::vector<float> gated_norm;    // [inner]
-    WeightView out_proj;              // [hidden, inner]
-    std::vector<float> out_proj_bias;
+    VectorView norm;          // [hidden]
+    WeightView in_proj;       // [in_proj_dim, hidden]: rows z, x, B, C, dt
+    VectorView in_proj_bias;  // [in_proj_dim] or empty
+    VectorView conv_weight;   // [taps, conv_dim]: channels x, B, C
+    VectorView conv_bias;     // [conv_dim] or empty
+    VectorView a;             // [num_heads], negative
+    VectorView d;             // [inner]
+    VectorView dt_bias;       // [num_heads]
+    VectorView gated_norm;    // [inner]
+    WeightView out_proj;      // [hidden, inner]
+    VectorView out_proj_bias;
   };
 
   explicit Mamba2(const ModelConfig& config) : config_(config) {}

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "kernels/embedding.h"
-#include "kernels/rms_norm.h"
+#include "kernels/fused.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {
@@ -16,7 +16,8 @@ absl::StatusOr<MambaFrame> LoadFrame(const ModelConfig& config, WeightLoader& lo
       loader.Tensor({"backbone.embeddings.weight", "backbone.embedding.weight"}, shape));
   SW_ASSIGN_OR_RETURN(frame.head, loader.OptionalTensor("lm_head.weight", shape));
   if (!frame.head) frame.head = frame.embedding;
-  SW_ASSIGN_OR_RETURN(frame.norm_f, loader.Vector("backbone.norm_f.weight", {config.hidden_size}));
+  SW_ASSIGN_OR_RETURN(frame.norm_f,
+                      loader.PlacedVector("backbone.norm_f.weight", {config.hidden_size}));
   return frame;
 }
 
@@ -27,30 +28,31 @@ void EmbedRows(ExecutionContext& ctx, const ModelConfig& config, const MambaFram
                   .tokens = plan.tokens,
                   .output = residual,
                   .dim = config.hidden_size,
-                  .num_rows = plan.num_rows});
+                  .num_rows = plan.num_rows,
+                  .max_rows = plan.max_rows});
 }
 
-void NormRows(ExecutionContext& ctx, const ModelConfig& config, const std::vector<float>& weight,
-              const RowPlan& plan, const float* residual, float* hidden) {
-  RmsNorm(ctx, {.input = residual,
-                .gate = nullptr,
-                .weight = weight.data(),
-                .output = hidden,
-                .dim = config.hidden_size,
-                .group_dim = config.hidden_size,
-                .input_stride = config.hidden_size,
-                .gate_stride = 0,
-                .output_stride = config.hidden_size,
-                .eps = config.norm_eps,
-                .num_rows = plan.num_rows});
+RmsNormParams NormRows(const ModelConfig& config, const VectorView& weight, const RowPlan& plan,
+                       const float* residual, float* hidden) {
+  return {.input = residual,
+          .gate = nullptr,
+          .weight = weight.data,
+          .output = hidden,
+          .dim = config.hidden_size,
+          .group_dim = config.hidden_size,
+          .input_stride = config.hidden_size,
+          .gate_stride = 0,
+          .output_stride = config.hidden_size,
+          .eps = config.norm_eps,
+          .num_rows = plan.num_rows,
+          .max_rows = plan.max_rows};
 }
 
-LinearParams RowsTimes(const WeightView& weight, const std::vector<float>& bias,
-                       const RowPlan& plan, const float* input, int64_t in_dim, float* output,
-                       int64_t out_dim) {
+LinearParams RowsTimes(const WeightView& weight, const VectorView& bias, const RowPlan& plan,
+                       const float* input, int64_t in_dim, float* output, int64_t out_dim) {
   return {.weight = weight.data,
           .weight_dtype = weight.dtype,
-          .bias = bias.empty() ? nullptr : bias.data(),
+          .bias = bias.data,
           .input = input,
           .row_index = nullptr,
           .output = output,
@@ -59,18 +61,18 @@ LinearParams RowsTimes(const WeightView& weight, const std::vector<float>& bias,
           .input_stride = in_dim,
           .output_stride = out_dim,
           .accumulate = false,
-          .num_rows = plan.num_rows};
+          .num_rows = plan.num_rows,
+          .max_rows = plan.max_rows};
 }
 
 void ProjectLogits(ExecutionContext& ctx, const ModelConfig& config, const MambaFrame& frame,
                    const RowPlan& plan, const float* residual, float* hidden, float* logits) {
   if (logits == nullptr) return;
-  NormRows(ctx, config, frame.norm_f, plan, residual, hidden);
   LinearParams head =
       RowsTimes(frame.head, {}, plan, hidden, config.hidden_size, logits, config.vocab_size);
   head.row_index = plan.logit_rows;
   head.num_rows = plan.num_logit_rows;
-  Linear(ctx, head);
+  NormLinear(ctx, NormRows(config, frame.norm_f, plan, residual, hidden), head);
 }
 
 std::vector<float> Transpose(const std::vector<float>& matrix, int64_t rows, int64_t columns) {

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/common/execution.h"
 #include "kernels/linear.h"
+#include "kernels/rms_norm.h"
 #include "kernels/row_plan.h"
 #include "models/config.h"
 #include "models/language_model.h"
@@ -18,9 +19,9 @@ namespace sidewinder {
 
 // Embedding, final norm and head.
 struct MambaFrame {
-  WeightView embedding;       // [vocab, hidden]
-  WeightView head;            // [vocab, hidden]; the embedding if tied
-  std::vector<float> norm_f;  // [hidden]
+  WeightView embedding;  // [vocab, hidden]
+  WeightView head;       // [vocab, hidden]; the embedding if tied
+  VectorView norm_f;     // [hidden]
 };
 
 absl::StatusOr<MambaFrame> LoadFrame(const ModelConfig& config, WeightLoader& loader);
@@ -35,13 +36,12 @@ void ProjectLogits(ExecutionContext& ctx, const ModelConfig& config, const Mamba
                    const RowPlan& plan, const float* residual, float* hidden, float* logits);
 
 // hidden = RMSNorm(residual; weight), row by row.
-void NormRows(ExecutionContext& ctx, const ModelConfig& config, const std::vector<float>& weight,
-              const RowPlan& plan, const float* residual, float* hidden);
+RmsNormParams NormRows(const ModelConfig& config, const VectorView& weight, const RowPlan& plan,
+                       const float* residual, float* hidden);
 
 // A product over the rows of a plan with contiguous or strided rows.
-LinearParams RowsTimes(const WeightView& weight, const std::vector<float>& bias,
-                       const RowPlan& plan, const float* input, int64_t in_dim, float* output,
-                       int64_t out_dim);
+LinearParams RowsTimes(const WeightView& weight, const VectorView& bias, const RowPlan& plan,
+                       const float* input, int64_t in_dim, float* output, int64_t out_dim);
 
 // [rows, columns] -> [columns, rows]: convolution taps and A, whose ops run over channels.
 std::vector<float> Transpose(const std::vector<float>& matrix, int64_t rows, int64_t columns);
@@ -49,14 +49,21 @@ std::vector<float> Transpose(const std::vector<float>& matrix, int64_t rows, int
 // -exp(A_log), element by element.
 std::vector<float> NegativeExp(std::vector<float> a_log);
 
-// Hands out consecutive pieces of a scratch buffer.
+// Hands out consecutive pieces of a scratch buffer, aligned as the buffer is.
 class Scratch {
  public:
+  static constexpr int64_t kAlignment{128};  // elements
+
   explicit Scratch(float* base) : next_(base) {}
   float* Take(int64_t elements) {
     float* piece = next_;
-    next_ += elements;
+    next_ += (elements + kAlignment - 1) / kAlignment * kAlignment;
     return piece;
+  }
+
+  // What `pieces` pieces of `elements` in all may take.
+  static int64_t Elements(int64_t elements, int64_t pieces) {
+    return elements + pieces * (kAlignment - 1);
   }
 
  private:

@@ -7,35 +7,23 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "kernels/common/copy.h"
 #include "kernels/common/logits_simd.h"
-#include "kernels/common/thread_pool.h"
 #include "models/config.h"
 #include "models/model_runner.h"
 #include "models/registry.h"
+#include "models/synthetic.h"
 #include "models/weight_loader.h"
+#include "runtime/device.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {
 namespace {
 
 constexpr int kEvaluationChunk{64};  // rows: enough to amortise the weights, little memory
-
-absl::StatusOr<std::string> ResolveDevice(const std::string& device) {
-  if (device == "auto" || device == "cpu") return std::string("cpu");
-  int index = 0;
-  absl::string_view suffix = device;
-  if (device == "cuda" ||
-      (absl::ConsumePrefix(&suffix, "cuda:") && absl::SimpleAtoi(suffix, &index) && index >= 0)) {
-    return absl::UnimplementedError(absl::StrCat(
-        "device \"", device, "\": this build has no CUDA backend; legal are auto, cpu"));
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("device \"", device, "\"; legal are auto, cpu, cuda, cuda:<index>"));
-}
 
 absl::StatusOr<std::optional<DType>> ResolveDType(const std::string& dtype) {
   if (dtype == "auto") return std::optional<DType>();
@@ -96,34 +84,46 @@ double NegativeLogLikelihood(const float* logits, int64_t vocab_size, int32_t ta
 }  // namespace
 
 Model::Model(ModelInfo info, std::unique_ptr<const LanguageModel> network,
-             std::shared_ptr<const Tokenizer> tokenizer)
-    : info_(std::move(info)), network_(std::move(network)), tokenizer_(std::move(tokenizer)) {}
+             std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Device> device)
+    : info_(std::move(info)),
+      network_(std::move(network)),
+      tokenizer_(std::move(tokenizer)),
+      device_(std::move(device)) {}
 
 Model::~Model() = default;
 
 absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& folder,
                                                          const ModelOptions& options) {
-  SW_ASSIGN_OR_RETURN(const std::string device, ResolveDevice(options.device));
   SW_ASSIGN_OR_RETURN(const std::optional<DType> dtype, ResolveDType(options.dtype));
-  SW_ASSIGN_OR_RETURN(const ModelConfig config, LoadConfig(folder));
-  SW_ASSIGN_OR_RETURN(auto reader, WeightsReader::Open(folder));
-  SW_ASSIGN_OR_RETURN(
-      auto network,
-      CreateLanguageModel(config, WeightLoader(std::move(reader), {.matrix_dtype = dtype})));
-
+  SW_ASSIGN_OR_RETURN(std::shared_ptr<const Device> device, Device::Open(options.device));
+  const WeightLoaderOptions loading = {.device = device, .matrix_dtype = dtype};
+  absl::string_view preset = folder;
+  const bool synthetic = absl::ConsumePrefix(&preset, kSyntheticPrefix);
+  SW_ASSIGN_OR_RETURN(const ModelConfig config,
+                      synthetic ? SyntheticConfig(preset) : LoadConfig(folder));
+  std::unique_ptr<const LanguageModel> network;
   std::shared_ptr<const Tokenizer> tokenizer;
-  const std::filesystem::path tokenizer_path = std::filesystem::path(folder) / "tokenizer.json";
-  std::error_code error;
-  if (std::filesystem::exists(tokenizer_path, error)) {
-    SW_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Load(tokenizer_path.string()));
+  if (synthetic) {
+    SW_ASSIGN_OR_RETURN(
+        network, CreateLanguageModel(config, WeightLoader(SyntheticWeights{folder}, loading)));
+  } else {
+    SW_ASSIGN_OR_RETURN(auto reader, WeightsReader::Open(folder));
+    SW_ASSIGN_OR_RETURN(network,
+                        CreateLanguageModel(config, WeightLoader(std::move(reader), loading)));
+    const std::filesystem::path tokenizer_path = std::filesystem::path(folder) / "tokenizer.json";
+    std::error_code error;
+    if (std::filesystem::exists(tokenizer_path, error)) {
+      SW_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Load(tokenizer_path.string()));
+    }
   }
   ModelInfo info = Describe(*network);
   if (tokenizer != nullptr) {
     info.vocab_limit = std::min<int64_t>(info.vocab_limit, tokenizer->vocab_size());
   }
   info.path = folder;
-  info.device = device;
-  return std::make_shared<const Model>(std::move(info), std::move(network), std::move(tokenizer));
+  info.device = device->name();
+  return std::make_shared<const Model>(std::move(info), std::move(network), std::move(tokenizer),
+                                       std::move(device));
 }
 
 absl::Status EvaluateLogits(
@@ -136,15 +136,21 @@ absl::Status EvaluateLogits(
   SW_ASSIGN_OR_RETURN(
       auto runner,
       ModelRunner::Create(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options));
-  ThreadPool pool(num_threads);
-  ExecutionContext ctx{.pool = &pool};
+  SW_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream,
+                      model.device().CreateStream(num_threads));
+  ExecutionContext& ctx = stream->context();
+  SW_ASSIGN_OR_RETURN(DeviceMemory on_device,
+                      model.device().Allocate(tokens.size() * sizeof(int32_t), "tokens"));
+  CopyIn(ctx, on_device.data(), tokens.data(), on_device.size());
   const int64_t vocab_size = model.info().vocab_size;
   const int32_t total = static_cast<int32_t>(tokens.size());
+  std::vector<float> logits(kEvaluationChunk * vocab_size);
   for (int32_t first = 0; first < total; first += kEvaluationChunk) {
     const int32_t num_rows = std::min(kEvaluationChunk, total - first);
-    runner->PrefillChunk(ctx, /*slot=*/0, tokens.data(), num_rows, /*logits=*/true);
-    SW_RETURN_IF_ERROR(
-        on_rows(first, absl::MakeConstSpan(runner->logits(), num_rows * vocab_size)));
+    runner->PrefillChunk(ctx, /*slot=*/0, on_device.as<int32_t>(), num_rows, /*logits=*/true);
+    CopyOut(ctx, logits.data(), runner->logits(), num_rows * vocab_size * sizeof(float));
+    SW_RETURN_IF_ERROR(stream->Synchronize());
+    SW_RETURN_IF_ERROR(on_rows(first, absl::MakeConstSpan(logits.data(), num_rows * vocab_size)));
   }
   return absl::OkStatus();
 }

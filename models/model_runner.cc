@@ -1,7 +1,6 @@
 #include "models/model_runner.h"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -11,66 +10,81 @@ namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
     std::shared_ptr<const Model> model, const ModelRunnerOptions& options) {
+  const Device& device = model->device();
   SW_ASSIGN_OR_RETURN(StateStore store,
-                      StateStore::Create(model->network().StateShapes(), options.state));
-  try {
-    return std::unique_ptr<ModelRunner>(
-        new ModelRunner(std::move(model), options, std::move(store)));
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("no memory for the activations of %d sequences of %d rows",
-                        options.state.num_slots, options.rows_per_pass));
-  }
+                      StateStore::Create(device, model->network().StateShapes(), options.state));
+  auto runner =
+      std::unique_ptr<ModelRunner>(new ModelRunner(std::move(model), options, std::move(store)));
+  SW_RETURN_IF_ERROR(runner->AllocateBuffers(device));
+  return runner;
 }
 
-ModelRunner::ModelRunner(std::shared_ptr<const Model> model, const ModelRunnerOptions& options,
-                         StateStore store)
-    : model_(std::move(model)), options_(options), store_(std::move(store)) {
-  const int64_t slots = options.state.num_slots;
-  const int64_t max_rows = std::max<int64_t>(slots * options.rows_per_pass, options.prefill_chunk);
-  const int64_t logit_rows = std::max<int64_t>(slots * options.logits_per_pass,
-                                               options.prefill_logits ? options.prefill_chunk : 0);
-  tokens_.resize(max_rows);
-  logit_rows_.resize(max_rows);
-  sequences_.resize(slots);
-  scratch_.resize(model_->network().ScratchElements(max_rows));
-  logits_.resize(logit_rows * model_->network().config().vocab_size);
-  plan_ = {.num_rows = &counts_[0],
-           .num_sequences = &counts_[1],
-           .num_logit_rows = &counts_[2],
-           .tokens = tokens_.data(),
-           .sequences = sequences_.data(),
-           .logit_rows = logit_rows_.data(),
-           .max_rows = static_cast<int32_t>(max_rows),
-           .max_sequences = static_cast<int32_t>(slots)};
+absl::Status ModelRunner::AllocateBuffers(const Device& device) {
+  const int64_t slots = options_.state.num_slots;
+  const int64_t max_rows =
+      std::max<int64_t>(slots * options_.rows_per_pass, options_.prefill_chunk);
+  const int64_t logit_rows = std::max<int64_t>(
+      slots * options_.logits_per_pass, options_.prefill_logits ? options_.prefill_chunk : 0);
+  const LanguageModel& network = model_->network();
+  const std::string what =
+      absl::StrFormat("the activations of %d sequences of %d rows", slots, options_.rows_per_pass);
+  SW_ASSIGN_OR_RETURN(counts_, device.Allocate(3 * sizeof(int32_t), what));
+  SW_ASSIGN_OR_RETURN(tokens_, device.Allocate(max_rows * sizeof(int32_t), what));
+  SW_ASSIGN_OR_RETURN(logit_rows_, device.Allocate(max_rows * sizeof(int32_t), what));
+  SW_ASSIGN_OR_RETURN(sequences_, device.Allocate(slots * sizeof(SequenceRows), what));
+  SW_ASSIGN_OR_RETURN(scratch_,
+                      device.Allocate(network.ScratchElements(max_rows) * sizeof(float), what));
+  SW_ASSIGN_OR_RETURN(
+      logits_, device.Allocate(logit_rows * network.config().vocab_size * sizeof(float), what));
+  return absl::OkStatus();
 }
 
-PlanRowsParams ModelRunner::PlanParams(const ControlBlock& control) {
-  return {.control = control, .cursors = store_.cursors(), .rule = store_.rule(), .plan = plan_};
+RowPlan ModelRunner::plan(int32_t rows) const {
+  int32_t* const counts = counts_.as<int32_t>();
+  const int32_t slots = options_.state.num_slots;
+  return {.num_rows = counts,
+          .num_sequences = counts + 1,
+          .num_logit_rows = counts + 2,
+          .tokens = tokens_.as<int32_t>(),
+          .sequences = sequences_.as<SequenceRows>(),
+          .logit_rows = logit_rows_.as<int32_t>(),
+          .max_rows = slots * (rows > 0 ? rows : options_.rows_per_pass),
+          .max_sequences = slots};
 }
 
-void ModelRunner::Forward(ExecutionContext& ctx) {
-  model_->network().Forward(ctx, plan_, store_, scratch_.data(), logits_.data());
-  AdvanceCursors(ctx, plan_, store_.cursors());
+PlanRowsParams ModelRunner::PlanParams(const ControlBlock& control, int32_t rows) const {
+  return {
+      .control = control, .cursors = store_.cursors(), .rule = store_.rule(), .plan = plan(rows)};
+}
+
+void ModelRunner::Forward(ExecutionContext& ctx, int32_t rows) {
+  const RowPlan pass = plan(rows);
+  model_->network().Forward(ctx, pass, store_, scratch_.as<float>(), logits_.as<float>());
+  AdvanceCursors(ctx, pass, store_.cursors());
 }
 
 void ModelRunner::PrefillChunk(ExecutionContext& ctx, int32_t slot, const int32_t* tokens,
                                int32_t num_rows, bool logits) {
+  RowPlan pass = plan();
+  pass.max_rows = num_rows;
+  pass.max_sequences = 1;
   PlanPrefillRows(ctx, {.tokens = tokens,
                         .slot = slot,
                         .num_rows = num_rows,
                         .logits = logits,
                         .cursors = store_.cursors(),
                         .rule = store_.rule(),
-                        .plan = plan_});
-  model_->network().Forward(ctx, plan_, store_, scratch_.data(), logits ? logits_.data() : nullptr);
-  AdvanceCursors(ctx, plan_, store_.cursors());
+                        .plan = pass});
+  model_->network().Forward(ctx, pass, store_, scratch_.as<float>(),
+                            logits ? logits_.as<float>() : nullptr);
+  AdvanceCursors(ctx, pass, store_.cursors());
 }
 
-void ModelRunner::Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t end) {
-  while (store_.cursor(slot).consumed < end) {
-    const int32_t num_rows = std::min(options_.prefill_chunk, end - store_.cursor(slot).consumed);
-    PrefillChunk(ctx, slot, tokens, num_rows, /*logits=*/false);
+void ModelRunner::Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t begin,
+                          int32_t end) {
+  for (int32_t consumed = begin; consumed < end; consumed += options_.prefill_chunk) {
+    PrefillChunk(ctx, slot, tokens, std::min(options_.prefill_chunk, end - consumed),
+                 /*logits=*/false);
   }
 }
 

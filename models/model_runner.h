@@ -5,8 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +12,7 @@
 #include "kernels/plan_rows.h"
 #include "kernels/row_plan.h"
 #include "models/language_model.h"
+#include "runtime/device.h"
 #include "runtime/state_store.h"
 #include "sidewinder/model.h"
 
@@ -29,25 +28,31 @@ struct ModelRunnerOptions {
 
 class ModelRunner {
  public:
-  // ResourceExhausted if the memory cannot be had.
+  // On the model's device. ResourceExhausted if the memory cannot be had.
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Create(std::shared_ptr<const Model> model,
                                                              const ModelRunnerOptions& options);
 
   const Model& model() const { return *model_; }
   StateStore& store() { return store_; }
   const StateStore& store() const { return store_; }
-  const RowPlan& plan() const { return plan_; }
-  const float* logits() const { return logits_.data(); }  // [logit rows of the last pass, vocab]
+
+  // The plan of decoding passes of at most `rows` rows a sequence (0: rows_per_pass). All plans of
+  // a runner share their memory; they differ in the bounds that size launches.
+  RowPlan plan(int32_t rows = 0) const;
+
+  // Logits of the last pass, [logit rows, vocab]; device memory.
+  const float* logits() const { return logits_.as<float>(); }
 
   // What the PlanRows ops take.
-  PlanRowsParams PlanParams(const ControlBlock& control);
+  PlanRowsParams PlanParams(const ControlBlock& control, int32_t rows = 0) const;
 
   // Enqueues the pass that the plan describes and moves the cursors over it.
-  void Forward(ExecutionContext& ctx);
+  void Forward(ExecutionContext& ctx, int32_t rows = 0);
 
-  // Consumes tokens[consumed, end) of a sequence in chunks; `tokens` is the sequence from position
-  // 0.
-  void Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t end);
+  // Consumes tokens[begin, end) of a sequence in chunks, `begin` being what it has consumed;
+  // `tokens` is the sequence from position 0, in device memory.
+  void Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t begin,
+               int32_t end);
 
   // One chunk of at most options.prefill_chunk rows; logits() are those of its rows if wanted.
   void PrefillChunk(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t num_rows,
@@ -58,19 +63,16 @@ class ModelRunner {
 
  private:
   ModelRunner(std::shared_ptr<const Model> model, const ModelRunnerOptions& options,
-              StateStore store);
+              StateStore store)
+      : model_(std::move(model)), options_(options), store_(std::move(store)) {}
+  absl::Status AllocateBuffers(const Device& device);
 
   std::shared_ptr<const Model> model_;
   ModelRunnerOptions options_;
   StateStore store_;
-  RowPlan plan_;
-  // Backing of the plan.
-  int32_t counts_[3] = {};
-  std::vector<int32_t> tokens_;
-  std::vector<SequenceRows> sequences_;
-  std::vector<int32_t> logit_rows_;
-  std::vector<float> scratch_;
-  std::vector<float> logits_;
+  DeviceMemory counts_, tokens_, sequences_, logit_rows_;  // of the plan
+  DeviceMemory scratch_;
+  DeviceMemory logits_;
 };
 
 }  // namespace sidewinder

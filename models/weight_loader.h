@@ -5,7 +5,7 @@
 //   SW_ASSIGN_OR_RETURN(w.embedding, loader.Tensor({"backbone.embeddings.weight",
 //                                                   "backbone.embedding.weight"}, {vocab,
 //                                                   hidden}));
-//   SW_ASSIGN_OR_RETURN(w.norm, loader.Vector("backbone.norm_f.weight", {hidden}));
+//   SW_ASSIGN_OR_RETURN(w.norm, loader.PlacedVector("backbone.norm_f.weight", {hidden}));
 //   SW_ASSIGN_OR_RETURN(w.storage, std::move(loader).Finish());
 //
 // Errors: NotFound if a tensor is missing, InvalidArgument if its shape or type is wrong; both name
@@ -27,29 +27,47 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "kernels/common/dtype.h"
+#include "runtime/device.h"
 #include "runtime/weights.h"
 
 namespace sidewinder {
 
-// A tensor as ops take it: row-major, aligned to its element. Lives as long as the WeightStorage.
+// A matrix as ops take it (LinearParams::weight): aligned to its element; on the CPU row-major, on
+// CUDA packed if its type has 16 bits. Lives as long as the WeightStorage.
 struct WeightView {
   const void* data = nullptr;  // null: an optional tensor that is not there
   DType dtype = DType::kFloat32;
-  size_t size = 0;  // bytes
+  size_t size = 0;  // bytes of its elements
 
   explicit operator bool() const { return data != nullptr; }
 };
 
-// Keeps what the views point into: the mapped files and the converted tensors.
+// Float32 values in the device's memory. Lives as long as the WeightStorage.
+struct VectorView {
+  const float* data = nullptr;  // null: an optional tensor that is not there
+  int64_t size = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+};
+
+// Keeps what the views point into: the mapped files, the converted tensors, device memory.
 struct WeightStorage {
   std::shared_ptr<const WeightsReader> reader;
   std::vector<std::unique_ptr<std::byte[]>> converted;
+  std::vector<DeviceMemory> device;
   size_t mapped_bytes = 0;     // of the tensors that are used in place
   size_t converted_bytes = 0;  // of the copies
   uint64_t fingerprint = 0;    // of the stored weights and the matrix dtype, for state files
 };
 
+// Random weights of the shapes that a model asks for, instead of a folder: for benchmarks.
+struct SyntheticWeights {
+  std::string name;   // for messages
+  uint64_t seed = 1;  // with the order of the tensors, decides every value
+};
+
 struct WeightLoaderOptions {
+  std::shared_ptr<const Device> device;  // where the weights go; null: the CPU
   // Element type of every Tensor(); empty: as stored. A tensor stored in another type is converted
   // into memory of its own (narrowing rounds to nearest even).
   std::optional<DType> matrix_dtype;
@@ -73,6 +91,7 @@ class WeightLoader {
 
   explicit WeightLoader(std::shared_ptr<const WeightsReader> reader,
                         WeightLoaderOptions options = {});
+  explicit WeightLoader(SyntheticWeights synthetic, WeightLoaderOptions options = {});
 
   bool Has(const TensorName& name) const { return Find(name) != nullptr; }
 
@@ -84,6 +103,11 @@ class WeightLoader {
   absl::StatusOr<WeightView> OptionalTensor(const TensorName& name, const Shape& shape);
   absl::StatusOr<std::vector<float>> OptionalVector(const TensorName& name, const Shape& shape);
 
+  // Brings values to the device; an empty vector gives a null view.
+  absl::StatusOr<VectorView> Place(std::vector<float> values);
+  // Place(Vector(...)).
+  absl::StatusOr<VectorView> PlacedVector(const TensorName& name, const Shape& shape);
+
   // InvalidArgument, with their names, if tensors are left that nobody asked for: the config or the
   // family must be wrong then. Buffers that old exporters wrote along are ignored.
   absl::StatusOr<std::shared_ptr<const WeightStorage>> Finish() &&;
@@ -92,8 +116,18 @@ class WeightLoader {
   const StoredTensor* Find(const TensorName& name) const;
   // Finds the tensor, checks it and marks it as used.
   absl::StatusOr<const StoredTensor*> Take(const TensorName& name, const Shape& shape);
+  absl::StatusOr<ExecutionContext*> UploadContext();
+  absl::StatusOr<WeightView> Upload(const void* row_major, DType dtype, const Shape& shape);
+  absl::StatusOr<WeightView> Random(const Shape& shape);
+
+  bool on_cpu() const {
+    return options_.device == nullptr || options_.device->type() == DeviceType::kCpu;
+  }
 
   WeightLoaderOptions options_;
+  std::optional<SyntheticWeights> synthetic_;
+  uint64_t num_random_ = 0;  // synthetic tensors so far
+  std::unique_ptr<Stream> stream_;
   std::shared_ptr<WeightStorage> storage_;
   absl::flat_hash_set<const StoredTensor*> used_;
 };

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstring>
+
 namespace sidewinder::cuda_driver {
 
 CudaError CountDevices(int* count) { return cudaGetDeviceCount(count); }
@@ -31,6 +33,22 @@ void Free(int index, void* data) {
   cudaFree(data);
 }
 
+CudaError AllocatePinned(int index, size_t bytes, void** data) {
+  if (const cudaError_t error = cudaSetDevice(index); error != cudaSuccess) return error;
+  const cudaError_t error = cudaHostAlloc(data, bytes, cudaHostAllocMapped | cudaHostAllocPortable);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    return error;
+  }
+  std::memset(*data, 0, bytes);
+  return cudaSuccess;
+}
+
+void FreePinned(int index, void* data) {
+  cudaSetDevice(index);
+  cudaFreeHost(data);
+}
+
 CudaError FreeMemory(int index, size_t* bytes) {
   if (const cudaError_t error = cudaSetDevice(index); error != cudaSuccess) return error;
   size_t total = 0;
@@ -48,6 +66,61 @@ void DestroyStream(int index, CUstream_st* stream) {
 }
 
 CudaError Synchronize(CUstream_st* stream) { return cudaStreamSynchronize(stream); }
+
+CudaError QueryStream(CUstream_st* stream, bool* done) {
+  const cudaError_t state = cudaStreamQuery(stream);
+  *done = state == cudaSuccess;
+  return state == cudaErrorNotReady ? cudaSuccess : state;
+}
+
+CudaError BeginLoop(CUstream_st* stream, Loop* loop) {
+  cudaGraph_t graph;
+  if (const cudaError_t error = cudaGraphCreate(&graph, 0); error != cudaSuccess) return error;
+  loop->graph = graph;
+  cudaGraphConditionalHandle condition;
+  if (const cudaError_t error =
+          cudaGraphConditionalHandleCreate(&condition, graph, 1, cudaGraphCondAssignDefault);
+      error != cudaSuccess) {
+    return error;
+  }
+  loop->condition = condition;
+  cudaGraphNodeParams params = {};
+  params.type = cudaGraphNodeTypeConditional;
+  params.conditional.handle = condition;
+  params.conditional.type = cudaGraphCondTypeWhile;
+  params.conditional.size = 1;
+  cudaGraphNode_t node;
+  if (const cudaError_t error = cudaGraphAddNode(&node, graph, nullptr, nullptr, 0, &params);
+      error != cudaSuccess) {
+    return error;
+  }
+  return cudaStreamBeginCaptureToGraph(stream, params.conditional.phGraph_out[0], nullptr, nullptr,
+                                       0, cudaStreamCaptureModeThreadLocal);
+}
+
+CudaError EndLoop(CUstream_st* stream, Loop* loop) {
+  cudaGraph_t body;
+  if (const cudaError_t error = cudaStreamEndCapture(stream, &body); error != cudaSuccess) {
+    return error;
+  }
+  cudaGraphExec_t executable;
+  const cudaError_t error =
+      cudaGraphInstantiate(&executable, static_cast<cudaGraph_t>(loop->graph), 0);
+  if (error == cudaSuccess) loop->executable = executable;
+  return error;
+}
+
+CudaError LaunchLoop(CUstream_st* stream, const Loop& loop) {
+  return cudaGraphLaunch(static_cast<cudaGraphExec_t>(loop.executable), stream);
+}
+
+void DestroyLoop(Loop* loop) {
+  if (loop->executable != nullptr) {
+    cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(loop->executable));
+  }
+  if (loop->graph != nullptr) cudaGraphDestroy(static_cast<cudaGraph_t>(loop->graph));
+  *loop = {};
+}
 
 const char* ErrorText(CudaError error) {
   return cudaGetErrorString(static_cast<cudaError_t>(error));

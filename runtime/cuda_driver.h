@@ -21,10 +21,25 @@ CudaError CountDevices(int* count);
 CudaError DescribeDevice(int index, DeviceFacts* facts);
 CudaError Allocate(int index, size_t bytes, void** data);  // zeroed
 void Free(int index, void* data);
+CudaError AllocatePinned(int index, size_t bytes, void** data);  // zeroed, mapped into the device
+void FreePinned(int index, void* data);
 CudaError FreeMemory(int index, size_t* bytes);
 CudaError CreateStream(int index, CUstream_st** stream);
 void DestroyStream(int index, CUstream_st* stream);
 CudaError Synchronize(CUstream_st* stream);
+CudaError QueryStream(CUstream_st* stream, bool* done);
+
+// A graph whose one node repeats its body while a condition holds; the condition is 1 at launch.
+// BeginLoop starts capturing the stream into the body; EndLoop ends it and makes it executable.
+struct Loop {
+  void* graph = nullptr;       // cudaGraph_t
+  void* executable = nullptr;  // cudaGraphExec_t
+  uint64_t condition = 0;      // cudaGraphConditionalHandle
+};
+CudaError BeginLoop(CUstream_st* stream, Loop* loop);
+CudaError EndLoop(CUstream_st* stream, Loop* loop);
+CudaError LaunchLoop(CUstream_st* stream, const Loop& loop);
+void DestroyLoop(Loop* loop);
 const char* ErrorText(CudaError error);
 
 }  // namespace sidewinder::cuda_driver

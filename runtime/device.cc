@@ -95,7 +95,7 @@ absl::StatusOr<std::shared_ptr<const Device>> Device::Open(absl::string_view nam
 
 absl::StatusOr<DeviceMemory> Device::Allocate(size_t bytes, absl::string_view what) const {
   DeviceMemory memory;
-  memory.type_ = type_;
+  memory.kind_ = type_ == DeviceType::kCpu ? DeviceMemory::Kind::kHost : DeviceMemory::Kind::kCuda;
   memory.index_ = index_;
   memory.size_ = bytes;
   if (bytes == 0) return memory;
@@ -117,6 +117,23 @@ absl::StatusOr<DeviceMemory> Device::Allocate(size_t bytes, absl::string_view wh
       return absl::ResourceExhaustedError(
           absl::StrFormat("no memory on %s for %s: %d bytes wanted, %d free (%s)", name_, what,
                           bytes, free_bytes, CudaErrorText(error)));
+    }
+  }
+  return memory;
+}
+
+absl::StatusOr<DeviceMemory> Device::AllocateShared(size_t bytes, absl::string_view what) const {
+  if (type_ == DeviceType::kCpu) return Allocate(bytes, what);
+  DeviceMemory memory;
+  memory.kind_ = DeviceMemory::Kind::kPinned;
+  memory.index_ = index_;
+  memory.size_ = bytes;
+  if constexpr (kHasCuda) {
+    if (const CudaError error = cuda_driver::AllocatePinned(index_, bytes, &memory.data_);
+        error != 0) {
+      memory.data_ = nullptr;
+      return absl::ResourceExhaustedError(absl::StrFormat("no pinned memory for %s: %d bytes (%s)",
+                                                          what, bytes, CudaErrorText(error)));
     }
   }
   return memory;
@@ -150,7 +167,7 @@ absl::StatusOr<std::unique_ptr<Stream>> Device::CreateStream(int num_threads) co
 DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
   if (this == &other) return *this;
   Free();
-  type_ = other.type_;
+  kind_ = other.kind_;
   index_ = other.index_;
   data_ = std::exchange(other.data_, nullptr);
   size_ = std::exchange(other.size_, 0);
@@ -159,10 +176,11 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 
 void DeviceMemory::Free() {
   if (data_ == nullptr) return;
-  if (type_ == DeviceType::kCpu) {
+  if (kind_ == Kind::kHost) {
     std::free(data_);
   } else if constexpr (kHasCuda) {
-    cuda_driver::Free(index_, data_);
+    kind_ == Kind::kCuda ? cuda_driver::Free(index_, data_)
+                         : cuda_driver::FreePinned(index_, data_);
   }
   data_ = nullptr;
 }
@@ -179,6 +197,18 @@ Stream::~Stream() {
 absl::Status Stream::status() const {
   if (cuda_.failure == 0) return absl::OkStatus();
   return absl::InternalError(absl::StrCat(cuda_.failed_op, ": ", CudaErrorText(cuda_.failure)));
+}
+
+bool Stream::Done() {
+  if constexpr (kHasCuda) {
+    if (context_.device == DeviceType::kCuda && cuda_.failure == 0) {
+      bool done = false;
+      cuda_.failure = cuda_driver::QueryStream(cuda_.stream, &done);
+      if (cuda_.failure != 0) cuda_.failed_op = "an op of the stream";
+      return done || cuda_.failure != 0;
+    }
+  }
+  return true;
 }
 
 absl::Status Stream::Synchronize() {

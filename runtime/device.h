@@ -36,6 +36,9 @@ class Device {
   // Zeroed memory, aligned to 512 bytes. ResourceExhausted names `what`, the size and what is free.
   absl::StatusOr<DeviceMemory> Allocate(size_t bytes, absl::string_view what) const;
 
+  // Zeroed memory that the host and the device both see, at one address.
+  absl::StatusOr<DeviceMemory> AllocateShared(size_t bytes, absl::string_view what) const;
+
   // CPU: with `num_threads` threads (0: one per core).
   absl::StatusOr<std::unique_ptr<Stream>> CreateStream(int num_threads = 0) const;
 
@@ -68,7 +71,8 @@ class DeviceMemory {
   friend class Device;
   void Free();
 
-  DeviceType type_ = DeviceType::kCpu;
+  enum class Kind : uint8_t { kHost, kCuda, kPinned };
+  Kind kind_ = Kind::kHost;
   int32_t index_ = 0;
   void* data_ = nullptr;
   size_t size_ = 0;
@@ -90,6 +94,9 @@ class Stream {
 
   // Waits for everything enqueued. Internal names the op or the asynchronous error.
   absl::Status Synchronize();
+
+  // Whether everything enqueued is done (or has failed: see status()).
+  bool Done();
 
  private:
   friend class Device;

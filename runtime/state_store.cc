@@ -1,25 +1,32 @@
 #include "runtime/state_store.h"
 
-#include <algorithm>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "kernels/common/check.h"
+#include "kernels/common/copy.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {
 namespace {
 
-// Entries [slot * n, (slot + 1) * n) of a per-slot array.
-template <class Fn>
-void ForEachArray(std::vector<float>* const (&arrays)[6], int32_t num_slots, const Fn& fn) {
-  for (std::vector<float>* array : arrays) fn(*array, array->size() / num_slots);
-}
+constexpr int64_t kAlignedFloats{128};  // arrays of a layer begin at multiples of 512 bytes
 
 }  // namespace
 
-absl::StatusOr<StateStore> StateStore::Create(std::vector<RecurrentShape> layers,
+StateStore::Layer StateStore::LayerShape(const RecurrentShape& shape) const {
+  const int64_t log_rows = options_.snapshots ? 0 : rule_.log_rows;
+  return {.checkpoint = {nullptr, options_.snapshots ? 0 : shape.state_elements},
+          .log_x = {nullptr, log_rows * shape.x_dim},
+          .log_delta = {nullptr, log_rows * shape.delta_dim},
+          .log_b = {nullptr, log_rows * shape.b_dim},
+          .snapshots = {nullptr, snapshot_rows_ * shape.state_elements},
+          .conv = {nullptr, ConvRingRows(shape) * shape.conv_dim}};
+}
+
+absl::StatusOr<StateStore> StateStore::Create(const Device& device,
+                                              std::vector<RecurrentShape> layers,
                                               const StateStoreOptions& options) {
   StateStore store;
   store.options_ = options;
@@ -32,24 +39,29 @@ absl::StatusOr<StateStore> StateStore::Create(std::vector<RecurrentShape> layers
                  .log_rows = stride - 1 + 2 * options.max_rows,
                  .max_rows = options.max_rows};
   store.snapshot_rows_ = options.snapshots ? options.max_rows + 1 : 0;
-  const size_t slots = options.num_slots;
-  const size_t log_rows = options.snapshots ? 0 : store.rule_.log_rows;
-  try {
-    for (const RecurrentShape& shape : store.layers_) {
-      Layer layer{.shape = shape};
-      layer.checkpoint.resize(options.snapshots ? 0 : slots * shape.state_elements);
-      layer.log_x.resize(slots * log_rows * shape.x_dim);
-      layer.log_delta.resize(slots * log_rows * shape.delta_dim);
-      layer.log_b.resize(slots * log_rows * shape.b_dim);
-      layer.snapshots.resize(slots * store.snapshot_rows_ * shape.state_elements);
-      layer.conv.resize(slots * store.ConvRingRows(shape) * shape.conv_dim);
-      store.storage_.push_back(std::move(layer));
+  const std::string what =
+      absl::StrFormat("the recurrent state of %d sequences", options.num_slots);
+  for (const RecurrentShape& shape : store.layers_) {
+    Layer layer = store.LayerShape(shape);
+    SlotArray* const arrays[] = {&layer.checkpoint, &layer.log_x,     &layer.log_delta,
+                                 &layer.log_b,      &layer.snapshots, &layer.conv};
+    int64_t floats = 0;
+    for (const SlotArray* array : arrays) {
+      floats += (options.num_slots * array->elements + kAlignedFloats - 1) / kAlignedFloats *
+                kAlignedFloats;
     }
-    store.cursors_.resize(slots);
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("no memory for the recurrent state of %d sequences", options.num_slots));
+    SW_ASSIGN_OR_RETURN(DeviceMemory memory, device.Allocate(floats * sizeof(float), what));
+    float* next = memory.as<float>();
+    for (SlotArray* array : arrays) {
+      array->data = next;
+      next += (options.num_slots * array->elements + kAlignedFloats - 1) / kAlignedFloats *
+              kAlignedFloats;
+    }
+    store.storage_.push_back(layer);
+    store.memory_.push_back(std::move(memory));
   }
+  SW_ASSIGN_OR_RETURN(store.cursors_, device.Allocate(options.num_slots * sizeof(StateCursor),
+                                                      "the cursors of sequences"));
   return store;
 }
 
@@ -60,43 +72,47 @@ int64_t StateStore::ConvRingRows(const RecurrentShape& shape) const {
 int64_t StateStore::conv_ring_rows(int64_t layer) const { return ConvRingRows(layers_[layer]); }
 
 RecurrentState StateStore::recurrent(int64_t layer) {
-  Layer& storage = storage_[layer];
-  return {.checkpoint = storage.checkpoint.data(),
-          .log_x = storage.log_x.data(),
-          .log_delta = storage.log_delta.data(),
-          .log_b = storage.log_b.data(),
-          .snapshots = options_.snapshots ? storage.snapshots.data() : nullptr,
+  const Layer& storage = storage_[layer];
+  return {.checkpoint = storage.checkpoint.data,
+          .log_x = storage.log_x.data,
+          .log_delta = storage.log_delta.data,
+          .log_b = storage.log_b.data,
+          .snapshots = options_.snapshots ? storage.snapshots.data : nullptr,
           .log_rows = rule_.log_rows,
           .snapshot_rows = snapshot_rows_};
 }
 
-float* StateStore::conv_ring(int64_t layer) { return storage_[layer].conv.data(); }
+float* StateStore::conv_ring(int64_t layer) { return storage_[layer].conv.data; }
 
-void StateStore::Reset(int32_t slot) {
-  for (Layer& l : storage_) {
-    ForEachArray({&l.checkpoint, &l.log_x, &l.log_delta, &l.log_b, &l.snapshots, &l.conv},
-                 options_.num_slots, [slot](std::vector<float>& array, size_t n) {
-                   std::fill_n(array.begin() + slot * n, n, 0.0f);
-                 });
-  }
-  cursors_[slot] = {};
+StateCursor StateStore::ReadCursor(ExecutionContext& ctx, int32_t slot) const {
+  StateCursor cursor;
+  CopyOut(ctx, &cursor, cursors() + slot, sizeof(cursor));
+  return cursor;
 }
 
-void StateStore::Fork(int32_t from, int32_t to) {
-  for (Layer& l : storage_) {
-    ForEachArray({&l.checkpoint, &l.log_x, &l.log_delta, &l.log_b, &l.snapshots, &l.conv},
-                 options_.num_slots, [from, to](std::vector<float>& array, size_t n) {
-                   std::copy_n(array.begin() + from * n, n, array.begin() + to * n);
-                 });
+void StateStore::Reset(ExecutionContext& ctx, int32_t slot) {
+  for (const Layer& l : storage_) {  // of the log only what is committed is ever read
+    for (const SlotArray* array : {&l.checkpoint, &l.snapshots, &l.conv}) {
+      FillZero(ctx, array->slot(slot), array->bytes());
+    }
   }
-  cursors_[to] = cursors_[from];
+  FillZero(ctx, cursors() + slot, sizeof(StateCursor));
 }
 
-const float* StateStore::StateOf(const Layer& layer, int32_t slot) const {
-  const int64_t n = layer.shape.state_elements;
-  if (!options_.snapshots) return layer.checkpoint.data() + slot * n;
-  const int64_t entry = cursors_[slot].consumed % snapshot_rows_;
-  return layer.snapshots.data() + (slot * snapshot_rows_ + entry) * n;
+void StateStore::Fork(ExecutionContext& ctx, int32_t from, int32_t to) {
+  for (const Layer& l : storage_) {
+    for (const SlotArray* array :
+         {&l.checkpoint, &l.log_x, &l.log_delta, &l.log_b, &l.snapshots, &l.conv}) {
+      CopyWithin(ctx, array->slot(to), array->slot(from), array->bytes());
+    }
+  }
+  CopyWithin(ctx, cursors() + to, cursors() + from, sizeof(StateCursor));
+}
+
+float* StateStore::StateAt(int64_t layer, int32_t slot, int32_t position) const {
+  const Layer& l = storage_[layer];
+  if (!options_.snapshots) return l.checkpoint.slot(slot);
+  return l.snapshots.slot(slot) + position % snapshot_rows_ * layers_[layer].state_elements;
 }
 
 int64_t StateStore::ExportBytes() const {
@@ -107,69 +123,61 @@ int64_t StateStore::ExportBytes() const {
   return elements * static_cast<int64_t>(sizeof(float));
 }
 
-std::string StateStore::ExportSlot(int32_t slot) const {
-  const StateCursor& cursor = cursors_[slot];
+std::string StateStore::ExportSlot(ExecutionContext& ctx, int32_t slot) const {
+  const StateCursor cursor = ReadCursor(ctx, slot);
   SW_CHECK(options_.snapshots || cursor.checkpoint == cursor.consumed) << "slot is not settled";
-  std::string bytes;
-  bytes.reserve(ExportBytes());
-  const auto append = [&bytes](const float* values, int64_t n) {
-    bytes.append(reinterpret_cast<const char*>(values), n * sizeof(float));
-  };
-  for (const Layer& layer : storage_) {
-    append(StateOf(layer, slot), layer.shape.state_elements);
-    const int64_t ring = ConvRingRows(layer.shape);
-    for (int64_t back = layer.shape.conv_width - 1; back >= 1; --back) {
+  std::string bytes(ExportBytes(), '\0');
+  char* next = bytes.data();
+  for (int64_t i = 0; i < num_layers(); ++i) {
+    const RecurrentShape& shape = layers_[i];
+    CopyOut(ctx, next, StateAt(i, slot, cursor.consumed), shape.state_elements * sizeof(float));
+    next += shape.state_elements * sizeof(float);
+    const int64_t ring = ConvRingRows(shape);
+    const size_t row_bytes = shape.conv_dim * sizeof(float);
+    for (int64_t back = shape.conv_width - 1; back >= 1; --back, next += row_bytes) {
       const int64_t position = cursor.consumed - back;
-      const int64_t row = slot * ring + (position + ring) % ring;
-      if (position >= 0) {
-        append(layer.conv.data() + row * layer.shape.conv_dim, layer.shape.conv_dim);
-      } else {
-        bytes.append(layer.shape.conv_dim * sizeof(float), '\0');
-      }
+      if (position < 0) continue;
+      CopyOut(ctx, next, storage_[i].conv.slot(slot) + position % ring * shape.conv_dim, row_bytes);
     }
   }
   return bytes;
 }
 
-absl::Status StateStore::ImportSlot(int32_t slot, absl::string_view bytes, int32_t consumed) {
+absl::Status StateStore::ImportSlot(ExecutionContext& ctx, int32_t slot, absl::string_view bytes,
+                                    int32_t consumed) {
   if (static_cast<int64_t>(bytes.size()) != ExportBytes()) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "recurrent state has %d bytes; this model has %d", bytes.size(), ExportBytes()));
   }
-  Reset(slot);
-  cursors_[slot] = {.checkpoint = consumed, .consumed = consumed};
-  const char* source = bytes.data();
-  const auto take = [&source](float* values, int64_t n) {
-    std::memcpy(values, source, n * sizeof(float));
-    source += n * sizeof(float);
-  };
-  for (Layer& layer : storage_) {
-    take(const_cast<float*>(StateOf(layer, slot)), layer.shape.state_elements);
-    const int64_t ring = ConvRingRows(layer.shape);
-    for (int64_t back = layer.shape.conv_width - 1; back >= 1; --back) {
-      const int64_t row = slot * ring + (consumed - back + ring) % ring;
-      take(layer.conv.data() + row * layer.shape.conv_dim, layer.shape.conv_dim);
+  Reset(ctx, slot);
+  const StateCursor cursor = {.checkpoint = consumed, .consumed = consumed};
+  CopyIn(ctx, cursors() + slot, &cursor, sizeof(cursor));
+  const char* next = bytes.data();
+  for (int64_t i = 0; i < num_layers(); ++i) {
+    const RecurrentShape& shape = layers_[i];
+    CopyIn(ctx, StateAt(i, slot, consumed), next, shape.state_elements * sizeof(float));
+    next += shape.state_elements * sizeof(float);
+    const int64_t ring = ConvRingRows(shape);
+    const size_t row_bytes = shape.conv_dim * sizeof(float);
+    for (int64_t back = shape.conv_width - 1; back >= 1; --back, next += row_bytes) {
+      const int64_t row = (consumed - back + ring) % ring;
+      CopyIn(ctx, storage_[i].conv.slot(slot) + row * shape.conv_dim, next, row_bytes);
     }
   }
   return absl::OkStatus();
 }
 
 int64_t StateStore::CheckpointBytes() const {
-  int64_t elements = 0;
-  for (const RecurrentShape& shape : layers_) {
-    const int64_t states = options_.snapshots ? snapshot_rows_ : 1;
-    elements += states * shape.state_elements + ConvRingRows(shape) * shape.conv_dim;
-  }
-  return elements * static_cast<int64_t>(sizeof(float));
+  int64_t bytes = 0;
+  for (const Layer& l : storage_)
+    bytes += l.checkpoint.bytes() + l.snapshots.bytes() + l.conv.bytes();
+  return bytes;
 }
 
 int64_t StateStore::LogBytes() const {
-  int64_t elements = 0;
-  if (!options_.snapshots) {
-    for (const RecurrentShape& shape : layers_)
-      elements += rule_.log_rows * shape.log_row_elements();
-  }
-  return elements * static_cast<int64_t>(sizeof(float));
+  int64_t bytes = 0;
+  for (const Layer& l : storage_) bytes += l.log_x.bytes() + l.log_delta.bytes() + l.log_b.bytes();
+  return bytes;
 }
 
 }  // namespace sidewinder

@@ -10,9 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "kernels/common/execution.h"
 #include "kernels/multistep.h"
 #include "kernels/plan_rows.h"
 #include "kernels/row_plan.h"
+#include "runtime/device.h"
 
 namespace sidewinder {
 
@@ -38,8 +40,8 @@ struct StateStoreOptions {
 
 class StateStore {
  public:
-  // ResourceExhausted if the memory cannot be had.
-  static absl::StatusOr<StateStore> Create(std::vector<RecurrentShape> layers,
+  // All slots are empty sequences. ResourceExhausted if the memory cannot be had.
+  static absl::StatusOr<StateStore> Create(const Device& device, std::vector<RecurrentShape> layers,
                                            const StateStoreOptions& options);
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
@@ -50,46 +52,57 @@ class StateStore {
   RecurrentState recurrent(int64_t layer);
   float* conv_ring(int64_t layer);  // [slots, conv_ring_rows, conv_dim]
   int64_t conv_ring_rows(int64_t layer) const;
-  StateCursor* cursors() { return cursors_.data(); }
-  const StateCursor& cursor(int32_t slot) const { return cursors_[slot]; }
+  StateCursor* cursors() const { return cursors_.as<StateCursor>(); }  // [slots], device memory
+
+  // Where a slot stands; waits for the device.
+  StateCursor ReadCursor(ExecutionContext& ctx, int32_t slot) const;
 
   // Makes the slot an empty sequence.
-  void Reset(int32_t slot);
+  void Reset(ExecutionContext& ctx, int32_t slot);
 
   // Makes `to` an exact copy of `from`, log and cursor included.
-  void Fork(int32_t from, int32_t to);
+  void Fork(ExecutionContext& ctx, int32_t from, int32_t to);
 
   // The state of a settled slot (empty log: checkpoint == consumed) as bytes: for each layer the
   // recurrent state, then the convolution window, oldest position first, zeros before position 0.
   // Two sequences that consumed the same tokens give the same bytes, whatever was proposed on the
   // way.
-  std::string ExportSlot(int32_t slot) const;
+  std::string ExportSlot(ExecutionContext& ctx, int32_t slot) const;
   int64_t ExportBytes() const;
 
   // The reverse; the slot has then consumed `consumed` positions. InvalidArgument on a wrong size.
-  absl::Status ImportSlot(int32_t slot, absl::string_view bytes, int32_t consumed);
+  absl::Status ImportSlot(ExecutionContext& ctx, int32_t slot, absl::string_view bytes,
+                          int32_t consumed);
 
   // Bytes of memory per slot.
   int64_t CheckpointBytes() const;  // checkpoints, windows and snapshots
   int64_t LogBytes() const;
 
  private:
-  // Arrays of one layer; each is [slots, ...] as in RecurrentState.
+  // An array [slots, elements] of floats.
+  struct SlotArray {
+    float* data;
+    int64_t elements;
+    float* slot(int32_t slot) const { return data + slot * elements; }
+    size_t bytes() const { return elements * sizeof(float); }
+  };
+  // As in RecurrentState, and the ring of the convolution.
   struct Layer {
-    RecurrentShape shape;
-    std::vector<float> checkpoint, log_x, log_delta, log_b, snapshots, conv;
+    SlotArray checkpoint, log_x, log_delta, log_b, snapshots, conv;
   };
 
   StateStore() = default;
-  const float* StateOf(const Layer& layer, int32_t slot) const;
+  Layer LayerShape(const RecurrentShape& shape) const;  // elements alone
+  float* StateAt(int64_t layer, int32_t slot, int32_t position) const;
   int64_t ConvRingRows(const RecurrentShape& shape) const;
 
   StateStoreOptions options_;
   CheckpointRule rule_;
   int64_t snapshot_rows_ = 0;
-  std::vector<Layer> storage_;
   std::vector<RecurrentShape> layers_;
-  std::vector<StateCursor> cursors_;
+  std::vector<Layer> storage_;
+  std::vector<DeviceMemory> memory_;  // of the arrays of each layer
+  DeviceMemory cursors_;
 };
 
 }  // namespace sidewinder

@@ -1,13 +1,17 @@
 #include "speculative/decoder.h"
 
 #include <algorithm>
-#include <new>
+#include <atomic>
+#include <thread>
 #include <utility>
 
 #include "kernels/begin_round.h"
+#include "kernels/common/check.h"
+#include "kernels/common/copy.h"
 #include "kernels/plan_rows.h"
 #include "kernels/sampling.h"
 #include "runtime/status_macros.h"
+#include "speculative/drafters/host_bridge.h"
 
 namespace sidewinder {
 namespace {
@@ -20,8 +24,23 @@ constexpr float kRowCost{0.08f};
 // A new request expects its proposals to be about this good.
 constexpr float kInitialAcceptance{0.7f};
 
+// Rounds that a GPU may be ahead of the host: more than a host that streams text falls behind.
+constexpr int32_t kLogRounds{64};
+
+// The round log begins with `published` and `limit`.
+constexpr size_t kLogHeaderBytes{64};
+
 static_assert(kMaxDraft == kMaxDraftTokens && kAutoDraft == kAutoDraftTokens &&
               kMaxStopTokenCount == kMaxStopTokens);
+
+// Another thread, or a device, writes it.
+int64_t LoadAcquire(const int64_t* value) {
+  return std::atomic_ref<int64_t>(*const_cast<int64_t*>(value)).load(std::memory_order_acquire);
+}
+
+void StoreRelease(int64_t* to, int64_t value) {
+  std::atomic_ref<int64_t>(*to).store(value, std::memory_order_release);
+}
 
 }  // namespace
 
@@ -33,31 +52,49 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(DecoderOptions options)
   runner.logits_per_pass = options.max_draft + 1;
   runner.prefill_chunk = options.prefill_chunk;
   auto decoder = std::unique_ptr<Decoder>(new Decoder());
+  decoder->model_ = options.model;
   SW_ASSIGN_OR_RETURN(decoder->verifier_, ModelRunner::Create(options.model, runner));
   decoder->drafter_ = std::move(options.drafter);
-
-  const ModelInfo& info = options.model->info();
-  const int32_t num_slots = options.state.num_slots;
-  decoder->slots_.resize(num_slots);
-  decoder->tokens_.resize(num_slots);
-  try {
-    if (options.sampling) {
-      decoder->draft_probs_.resize(int64_t{num_slots} * options.max_draft * info.vocab_size);
-    }
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("no memory for the distributions of proposals");
+  if (options.model->device().type() == DeviceType::kCuda && decoder->drafter_->on_host()) {
+    decoder->drafter_ = std::make_unique<HostBridge>(std::move(decoder->drafter_));
   }
-  decoder->control_ = {.slots = decoder->slots_.data(),
-                       .draft_probs = decoder->draft_probs_.data(),
-                       .num_slots = num_slots,
-                       .max_draft = options.max_draft,
-                       .vocab_size = static_cast<int32_t>(info.vocab_size),
-                       .vocab_limit = static_cast<int32_t>(info.vocab_limit)};
+  SW_RETURN_IF_ERROR(decoder->Allocate(options));
   SW_RETURN_IF_ERROR(decoder->drafter_->Attach(decoder->control_));
   return decoder;
 }
 
-void Decoder::FillSlot(int32_t slot, const SlotRequest& request) {
+absl::Status Decoder::Allocate(const DecoderOptions& options) {
+  const Device& device = options.model->device();
+  const ModelInfo& info = options.model->info();
+  const int32_t num_slots = options.state.num_slots;
+  slots_.resize(num_slots);
+  tokens_.resize(num_slots);
+  device_tokens_.resize(num_slots);
+  SW_ASSIGN_OR_RETURN(device_slots_,
+                      device.Allocate(num_slots * sizeof(SlotControl), "the control block"));
+  if (options.sampling) {
+    const size_t probs = size_t{1} * num_slots * options.max_draft * info.vocab_size;
+    SW_ASSIGN_OR_RETURN(draft_probs_,
+                        device.Allocate(probs * sizeof(float), "the distributions of proposals"));
+  }
+  SW_ASSIGN_OR_RETURN(num_published_, device.Allocate(sizeof(int64_t), "the round log"));
+  SW_ASSIGN_OR_RETURN(
+      shared_, device.AllocateShared(kLogHeaderBytes + sizeof(SlotRecord) * kLogRounds * num_slots,
+                                     "the round log"));
+  log_ = {.records = reinterpret_cast<SlotRecord*>(shared_.as<char>() + kLogHeaderBytes),
+          .capacity = kLogRounds,
+          .published = published_host(),
+          .limit = limit_host()};
+  control_ = {.slots = device_slots_.as<SlotControl>(),
+              .draft_probs = draft_probs_.as<float>(),
+              .num_slots = num_slots,
+              .max_draft = options.max_draft,
+              .vocab_size = static_cast<int32_t>(info.vocab_size),
+              .vocab_limit = static_cast<int32_t>(info.vocab_limit)};
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRequest& request) {
   std::vector<int32_t>& tokens = tokens_[slot];
   tokens.assign(request.tokens.begin(), request.tokens.end());
   tokens.resize(request.max_tokens);
@@ -78,36 +115,59 @@ void Decoder::FillSlot(int32_t slot, const SlotRequest& request) {
   control.num_tokens = static_cast<int32_t>(request.tokens.size());
   control.acceptance = kInitialAcceptance;
   control.active = 1;
-}
 
-void Decoder::Begin(ExecutionContext& ctx, int32_t slot, const SlotRequest& request) {
-  FillSlot(slot, request);
-  verifier_->store().Reset(slot);
-  verifier_->Prefill(ctx, slot, slots_[slot].tokens, slots_[slot].num_tokens - 1);
-  drafter_->Release(slot);
-  drafter_->Begin(ctx, slot);
-}
-
-absl::Status Decoder::Resume(ExecutionContext& ctx, int32_t slot, const SlotRequest& request,
-                             absl::string_view state, int32_t consumed) {
-  SW_RETURN_IF_ERROR(verifier_->store().ImportSlot(slot, state, consumed));
-  FillSlot(slot, request);
-  verifier_->Prefill(ctx, slot, slots_[slot].tokens, slots_[slot].num_tokens - 1);
-  drafter_->Release(slot);
-  drafter_->Begin(ctx, slot);
+  DeviceMemory& device_tokens = device_tokens_[slot];
+  const size_t bytes = tokens.size() * sizeof(int32_t);
+  if (device_tokens.size() < bytes) {
+    SW_ASSIGN_OR_RETURN(device_tokens, model_->device().Allocate(bytes, "the tokens of a text"));
+  }
+  CopyIn(ctx, device_tokens.data(), tokens.data(), request.tokens.size() * sizeof(int32_t));
+  WriteSlot(ctx, slot);
   return absl::OkStatus();
 }
 
-void Decoder::ResumeFork(ExecutionContext& ctx, int32_t slot, const SlotRequest& request,
-                         int32_t from) {
-  FillSlot(slot, request);
-  verifier_->store().Fork(from, slot);
-  verifier_->Prefill(ctx, slot, slots_[slot].tokens, slots_[slot].num_tokens - 1);
-  drafter_->Fork(from, slot);
-  drafter_->Begin(ctx, slot);
+void Decoder::WriteSlot(ExecutionContext& ctx, int32_t slot) {
+  SlotControl on_device = slots_[slot];
+  on_device.tokens = device_tokens_[slot].as<int32_t>();
+  CopyIn(ctx, control_.slots + slot, &on_device, sizeof(on_device));
 }
 
-void Decoder::Round(ExecutionContext& ctx) {
+absl::Status Decoder::Begin(Stream& stream, int32_t slot, const SlotRequest& request) {
+  ExecutionContext& ctx = stream.context();
+  SW_RETURN_IF_ERROR(FillSlot(ctx, slot, request));
+  verifier_->store().Reset(ctx, slot);
+  verifier_->Prefill(ctx, slot, device_tokens_[slot].as<int32_t>(), 0, slots_[slot].num_tokens - 1);
+  drafter_->Release(ctx, slot);
+  drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>());
+  return stream.status();
+}
+
+absl::Status Decoder::Resume(Stream& stream, int32_t slot, const SlotRequest& request,
+                             absl::string_view state, int32_t consumed) {
+  ExecutionContext& ctx = stream.context();
+  SW_RETURN_IF_ERROR(verifier_->store().ImportSlot(ctx, slot, state, consumed));
+  SW_RETURN_IF_ERROR(FillSlot(ctx, slot, request));
+  verifier_->Prefill(ctx, slot, device_tokens_[slot].as<int32_t>(), consumed,
+                     slots_[slot].num_tokens - 1);
+  drafter_->Release(ctx, slot);
+  drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>());
+  return stream.status();
+}
+
+absl::Status Decoder::ResumeFork(Stream& stream, int32_t slot, const SlotRequest& request,
+                                 int32_t from) {
+  ExecutionContext& ctx = stream.context();
+  SW_RETURN_IF_ERROR(FillSlot(ctx, slot, request));
+  verifier_->store().Fork(ctx, from, slot);
+  const int32_t consumed = verifier_->store().ReadCursor(ctx, slot).consumed;
+  verifier_->Prefill(ctx, slot, device_tokens_[slot].as<int32_t>(), consumed,
+                     slots_[slot].num_tokens - 1);
+  drafter_->Fork(ctx, from, slot);
+  drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>());
+  return stream.status();
+}
+
+void Decoder::EnqueueRound(ExecutionContext& ctx, bool in_loop, uint64_t condition) {
   BeginRound(
       ctx, {.control = control_, .row_cost = kRowCost, .draft_cost = drafter_->CostPerProposal()});
   drafter_->Draft(ctx);
@@ -117,6 +177,102 @@ void Decoder::Round(ExecutionContext& ctx) {
                 {.control = control_, .plan = verifier_->plan(), .logits = verifier_->logits()});
   RollBackCursors(ctx, control_, verifier_->store().cursors());
   drafter_->Commit(ctx);
+  PublishRound(ctx, {.control = control_,
+                     .log = log_,
+                     .num_published = num_published_.as<int64_t>(),
+                     .condition = condition,
+                     .in_loop = in_loop});
+}
+
+void Decoder::Round(ExecutionContext& ctx) { EnqueueRound(ctx, /*in_loop=*/false, 0); }
+
+void Decoder::Run(int64_t rounds) {
+  target_ = std::max(target_, collected_ + rounds);
+  StoreRelease(limit_host(), std::min(target_, collected_ + kLogRounds));
+}
+
+bool Decoder::AnyActive() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const SlotControl& slot) { return slot.active != 0; });
+}
+
+bool Decoder::AnySamples() const {
+  return std::any_of(slots_.begin(), slots_.end(), [](const SlotControl& slot) {
+    return slot.active != 0 && slot.temperature > 0.0f;
+  });
+}
+
+// Enqueues rounds up to the limit: one at once, or a recorded loop of them.
+absl::Status Decoder::StartRounds(Stream& stream) {
+  ExecutionContext& ctx = stream.context();
+  if (ctx.device == DeviceType::kCpu || drafter_->on_host()) {
+    Round(ctx);
+    return stream.Synchronize();
+  }
+  std::unique_ptr<RecordedLoop>& loop = loops_[AnySamples()];
+  if (loop == nullptr) {
+    SW_ASSIGN_OR_RETURN(loop, RecordedLoop::Record(stream, [&](uint64_t condition) {
+                          EnqueueRound(ctx, /*in_loop=*/true, condition);
+                        }));
+  }
+  loop->Launch(ctx);
+  loop_running_ = true;
+  return stream.status();
+}
+
+absl::StatusOr<bool> Decoder::Next(Stream& stream) {
+  while (true) {
+    if (LoadAcquire(published_host()) > collected_) {
+      Deliver();
+      return true;
+    }
+    if (!loop_running_) {
+      if (collected_ >= target_ || !AnyActive()) return false;
+      SW_RETURN_IF_ERROR(StartRounds(stream));
+    } else if (stream.Done()) {
+      loop_running_ = false;
+      SW_RETURN_IF_ERROR(stream.status());
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+// Brings the host's slots up to the next published round.
+void Decoder::Deliver() {
+  const SlotRecord* records = log_.records + collected_ % kLogRounds * control_.num_slots;
+  for (int32_t i = 0; i < control_.num_slots; ++i) {
+    SlotControl& slot = slots_[i];
+    const SlotRecord& record = records[i];
+    slot.round_start = slot.num_tokens;
+    slot.num_drafted = 0;
+    slot.num_accepted = 0;
+    if (!slot.active) continue;
+    std::copy_n(record.tokens, record.num_tokens - record.round_start,
+                slot.tokens + record.round_start);
+    slot.num_tokens = record.num_tokens;
+    slot.num_drafted = record.num_drafted;
+    slot.num_accepted = record.num_accepted;
+    slot.finish = record.finish;
+    slot.active = record.finish == SlotFinish::kRunning;
+    ++slot.rounds;
+    slot.drafted += record.num_drafted;
+    slot.accepted += record.num_accepted;
+    for (int32_t j = 0; j < record.num_drafted; ++j) {
+      ++slot.drafted_at[j];
+      slot.accepted_at[j] += j < record.num_accepted;
+    }
+  }
+  ++collected_;
+  StoreRelease(limit_host(), std::min(target_, collected_ + kLogRounds));
+}
+
+absl::Status Decoder::Pause(Stream& stream) {
+  target_ = collected_;
+  StoreRelease(limit_host(), 0);
+  SW_RETURN_IF_ERROR(stream.Synchronize());
+  loop_running_ = false;
+  return absl::OkStatus();
 }
 
 void Decoder::Truncate(ExecutionContext& ctx, int32_t slot, int32_t num_tokens) {
@@ -130,19 +286,36 @@ void Decoder::Truncate(ExecutionContext& ctx, int32_t slot, int32_t num_tokens) 
   control.num_tokens = num_tokens;
   control.active = 0;
   control.finish = SlotFinish::kStop;
+  WriteSlot(ctx, slot);
   RollBackCursors(ctx, control_, verifier_->store().cursors());
   drafter_->Commit(ctx);
 }
 
-void Decoder::Release(int32_t slot) {
+void Decoder::Stop(ExecutionContext& ctx, int32_t slot) {
+  if (slots_[slot].active == 0) return;
+  slots_[slot].active = 0;
+  const int32_t inactive = 0;
+  CopyIn(ctx, &control_.slots[slot].active, &inactive, sizeof(inactive));
+}
+
+void Decoder::Release(ExecutionContext& ctx, int32_t slot) {
   slots_[slot] = {};
   tokens_[slot] = {};
-  drafter_->Release(slot);
+  FillZero(ctx, control_.slots + slot, sizeof(SlotControl));
+  drafter_->Release(ctx, slot);
 }
 
 std::string Decoder::ExportState(ExecutionContext& ctx, int32_t slot) {
   verifier_->Settle(ctx, slot);
-  return verifier_->store().ExportSlot(slot);
+  return verifier_->store().ExportSlot(ctx, slot);
+}
+
+std::vector<int32_t> Decoder::ReadTokens(ExecutionContext& ctx, int32_t slot) {
+  SlotControl on_device;
+  CopyOut(ctx, &on_device, control_.slots + slot, sizeof(on_device));
+  std::vector<int32_t> tokens(on_device.num_tokens);
+  CopyOut(ctx, tokens.data(), device_tokens_[slot].data(), tokens.size() * sizeof(int32_t));
+  return tokens;
 }
 
 }  // namespace sidewinder

@@ -1,6 +1,7 @@
 // The decoding loop's one round: Draft -> Verify -> FirstConflict -> Commit, for all active slots
 // at once. Round() only enqueues; what it decides stays in the control block
-// (kernels/control_block.h).
+// (kernels/control_block.h) in device memory. Run() and Next() are the loop around it: a GPU runs
+// it by itself and tells the host round by round what it did.
 #ifndef SIDEWINDER_SPECULATIVE_DECODER_H_
 #define SIDEWINDER_SPECULATIVE_DECODER_H_
 
@@ -15,7 +16,10 @@
 #include "absl/types/span.h"
 #include "kernels/common/execution.h"
 #include "kernels/control_block.h"
+#include "kernels/publish_round.h"
 #include "models/model_runner.h"
+#include "runtime/device.h"
+#include "runtime/recorded_loop.h"
 #include "sidewinder/engine.h"
 #include "speculative/drafter.h"
 
@@ -41,36 +45,58 @@ struct SlotRequest {
   bool coupled = false;
 };
 
+// Not thread-safe. All calls take place on one stream, the model's device.
 class Decoder {
  public:
   static absl::StatusOr<std::unique_ptr<Decoder>> Create(DecoderOptions options);
 
   // Starts a sequence in a free slot: verifier and drafter consume all tokens but the last.
-  void Begin(ExecutionContext& ctx, int32_t slot, const SlotRequest& request);
+  absl::Status Begin(Stream& stream, int32_t slot, const SlotRequest& request);
 
   // The same for a sequence whose state is known: of request.tokens the state has consumed a
   // prefix, and only the rest is evaluated (by the verifier; the drafter starts from nothing).
-  absl::Status Resume(ExecutionContext& ctx, int32_t slot, const SlotRequest& request,
+  absl::Status Resume(Stream& stream, int32_t slot, const SlotRequest& request,
                       absl::string_view state, int32_t consumed);
-  void ResumeFork(ExecutionContext& ctx, int32_t slot, const SlotRequest& request, int32_t from);
+  absl::Status ResumeFork(Stream& stream, int32_t slot, const SlotRequest& request, int32_t from);
 
-  // One round for all active slots. Only enqueues.
+  // One round for all active slots, its record included. Only enqueues.
   void Round(ExecutionContext& ctx);
 
+  // Allows up to `rounds` more rounds, from those on that Next() has delivered. A GPU may run ahead
+  // of Next() by as many as the round log holds.
+  void Run(int64_t rounds);
+
+  // Waits for the next round and brings slot() up to it. False if there is none: no slot is active,
+  // or all rounds that were allowed are done.
+  absl::StatusOr<bool> Next(Stream& stream);
+
+  // Lets a running loop end after the round at hand and waits for it; rounds that Next() has not
+  // delivered stay. What follows must not be called while a loop runs.
+  absl::Status Pause(Stream& stream);
+
+  // Rounds that are done and not yet delivered.
+  int64_t pending() const { return *published_host() - collected_; }
+
   // Between rounds: cuts the text of a slot to its first `num_tokens` tokens and ends it. Only
-  // tokens of the last round can be cut.
+  // tokens of the round that Next() delivered last can be cut, and the state follows only if no
+  // round is pending.
   void Truncate(ExecutionContext& ctx, int32_t slot, int32_t num_tokens);
 
   // Between rounds: the slot takes no part in further rounds; its text and state stay.
-  void Stop(int32_t slot) { slots_[slot].active = 0; }
+  void Stop(ExecutionContext& ctx, int32_t slot);
 
   // Frees a slot.
-  void Release(int32_t slot);
+  void Release(ExecutionContext& ctx, int32_t slot);
 
-  // The verifier's state of a slot: bytes as StateStore::ExportSlot. `consumed` = num_tokens - 1.
+  // The verifier's state of a slot: bytes as StateStore::ExportSlot, after all tokens but the last.
   std::string ExportState(ExecutionContext& ctx, int32_t slot);
 
+  // The text of a slot as the device has it: pending rounds included.
+  std::vector<int32_t> ReadTokens(ExecutionContext& ctx, int32_t slot);
+
+  // The slot as of the last round that Next() delivered; its tokens are in host memory.
   const SlotControl& slot(int32_t slot) const { return slots_[slot]; }
+
   ModelRunner& verifier() { return *verifier_; }
   const ModelRunner& verifier() const { return *verifier_; }
   Drafter& drafter() { return *drafter_; }
@@ -78,14 +104,39 @@ class Decoder {
 
  private:
   Decoder() = default;
-  void FillSlot(int32_t slot, const SlotRequest& request);
+  absl::Status Allocate(const DecoderOptions& options);
+  absl::Status FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRequest& request);
+  void WriteSlot(ExecutionContext& ctx, int32_t slot);
+  void EnqueueRound(ExecutionContext& ctx, bool in_loop, uint64_t condition);
+  void Deliver();
+  absl::Status StartRounds(Stream& stream);
+  bool AnyActive() const;
+  bool AnySamples() const;
+  int64_t* published_host() const { return shared_.as<int64_t>(); }
+  int64_t* limit_host() const { return shared_.as<int64_t>() + 1; }
 
+  std::shared_ptr<const Model> model_;
   std::unique_ptr<ModelRunner> verifier_;
   std::unique_ptr<Drafter> drafter_;
-  ControlBlock control_ = {};
+  ControlBlock control_ = {};  // in device memory
+
+  // What the host knows of the slots, and their tokens on the host and on the device.
   std::vector<SlotControl> slots_;
   std::vector<std::vector<int32_t>> tokens_;
-  std::vector<float> draft_probs_;
+  std::vector<DeviceMemory> device_tokens_;
+  DeviceMemory device_slots_;
+  DeviceMemory draft_probs_;
+
+  // The round log: `published` and `limit`, then the records.
+  DeviceMemory shared_;
+  DeviceMemory num_published_;
+  RoundLog log_ = {};
+  int64_t collected_ = 0;  // rounds delivered
+  int64_t target_ = 0;     // rounds allowed
+
+  // The recorded round, for greedy slots alone and for any; empty until it is needed.
+  std::unique_ptr<RecordedLoop> loops_[2];
+  bool loop_running_ = false;
 };
 
 }  // namespace sidewinder

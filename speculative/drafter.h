@@ -2,10 +2,12 @@
 //
 //   Begin(slot)      a request joined: the tokens of its slot are the prompt
 //   Draft()          every round: enqueue ops that fill draft[] and num_drafted of every active
-//   slot,
-//                    at most draft_limit proposals each (none is always legal)
+//                    slot, at most draft_limit proposals each (none is always legal)
 //   Commit()         every round, after FirstConflict: enqueue ops that forget rejected proposals
-//   Fork, Export, Import, Release    the slot's own state, if the drafter keeps any
+//   Fork, Release    the slot's own state, if the drafter keeps any
+//
+// The control block is in device memory. A drafter that reads or writes it as ordinary memory says
+// so (on_host); on a GPU the round then stops for it (drafters/host_bridge.h).
 //
 // A drafter can never make the text wrong, only slow: what it proposes is verified. Writing one is
 // described in docs/adding-a-drafter.md.
@@ -31,15 +33,20 @@ class Drafter {
  public:
   virtual ~Drafter() = default;
 
+  // Whether Draft and Commit touch the control block themselves instead of enqueueing ops.
+  virtual bool on_host() const { return true; }
+
   // Called once before anything else: `control` stays valid as long as the drafter is used.
   virtual absl::Status Attach(const ControlBlock& control) = 0;
 
-  virtual void Begin(ExecutionContext& ctx, int32_t slot) = 0;
+  // `begun` is the slot in host memory, its prompt in `begun.tokens` and again in `device_tokens`.
+  virtual void Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+                     const int32_t* device_tokens) = 0;
   virtual void Draft(ExecutionContext& ctx) = 0;
   virtual void Commit(ExecutionContext& ctx) = 0;
 
-  virtual void Fork(int32_t /*from*/, int32_t /*to*/) {}
-  virtual void Release(int32_t /*slot*/) {}
+  virtual void Fork(ExecutionContext&, int32_t /*from*/, int32_t /*to*/) {}
+  virtual void Release(ExecutionContext&, int32_t /*slot*/) {}
 
   // Cost of one proposal in verifier passes, for the choice of the draft length.
   virtual float CostPerProposal() const { return 0.0f; }

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "kernels/common/execution.h"
+#include "runtime/device.h"
 #include "runtime/status_macros.h"
 #include "speculative/decoder.h"
 #include "speculative/drafter_registry.h"
@@ -23,6 +23,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int32_t kAutoMaxDraft{8};  // longest draft that kAutoDraftTokens considers
+
+// Prompt tokens evaluated at once unless the options say otherwise: what amortises the weights.
+constexpr int32_t kCpuPrefillChunk{64};
+constexpr int32_t kCudaPrefillChunk{512};
+
+// Rounds that Generate lets a GPU run without asking: more than any text has.
+constexpr int64_t kFreeRun{int64_t{1} << 40};
 
 double Milliseconds(Clock::duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
@@ -63,7 +70,7 @@ absl::Status CheckOptions(const EngineOptions& options) {
   }
   SW_RETURN_IF_ERROR(CheckRange("max_sequences", options.max_sequences, 1, 1024));
   SW_RETURN_IF_ERROR(CheckRange("checkpoint_stride", options.checkpoint_stride, 1, 4096));
-  SW_RETURN_IF_ERROR(CheckRange("prefill_chunk", options.prefill_chunk, 1, 4096));
+  SW_RETURN_IF_ERROR(CheckRange("prefill_chunk", options.prefill_chunk, 0, 4096));
   return CheckRange("num_threads", options.num_threads, 0, 4096);
 }
 
@@ -136,11 +143,16 @@ DrafterOptions DrafterOptions::Ngram(int32_t min, int32_t max) {
 class Engine::Impl {
  public:
   static absl::StatusOr<std::unique_ptr<Impl>> Create(EngineOptions options);
+  ~Impl() {  // a GPU may still be running ahead
+    if (decoder_ != nullptr) decoder_->Pause(*stream_).IgnoreError();
+  }
 
   const EngineOptions& options() const { return options_; }
   EngineMemory memory() const;
   absl::StatusOr<RequestId> Submit(Request request);
-  absl::StatusOr<std::vector<RequestUpdate>> Step();
+  absl::StatusOr<std::vector<RequestUpdate>> Step(int64_t rounds);
+  absl::StatusOr<GenerateResult> Generate(
+      Request request, const std::function<bool(const RequestUpdate&)>& on_update);
   bool idle() const { return waiting_.empty() && running_.empty(); }
   absl::Status Cancel(RequestId id);
   absl::StatusOr<GenerateResult> TakeResult(RequestId id);
@@ -163,14 +175,16 @@ class Engine::Impl {
     Clock::time_point first_token;
   };
 
-  explicit Impl(EngineOptions options)
-      : options_(std::move(options)), pool_(options_.num_threads) {}
+  explicit Impl(EngineOptions options) : options_(std::move(options)) {}
 
   absl::Status CheckRequest(const Request& request, size_t tokens_before) const;
   RequestId Enlist(Request request, std::vector<int32_t> tokens, std::optional<SavedState> saved);
   SlotRequest ForSlot(const Job& job) const;
   absl::Status Join(Job& job, int32_t slot);
+  absl::Status JoinWaiting();
   RequestUpdate Collect(RequestId id, Job& job);
+  void CollectRound(std::vector<RequestUpdate>& updates);
+  bool NeedsExactState() const;
   void Finish(Job& job, FinishReason reason, RequestUpdate* update);
   void FreeSlot(Job& job);
   int32_t TakeFreeSlot();
@@ -178,8 +192,7 @@ class Engine::Impl {
   absl::StatusOr<Job*> FindWithState(RequestId id);
 
   EngineOptions options_;
-  ThreadPool pool_;
-  ExecutionContext ctx_;
+  std::unique_ptr<Stream> stream_;
   std::unique_ptr<Decoder> decoder_;
   std::vector<int32_t> free_slots_;
   std::map<RequestId, Job> jobs_;
@@ -191,8 +204,12 @@ class Engine::Impl {
 absl::StatusOr<std::unique_ptr<Engine::Impl>> Engine::Impl::Create(EngineOptions options) {
   SW_RETURN_IF_ERROR(CheckOptions(options));
   auto impl = std::unique_ptr<Impl>(new Impl(std::move(options)));
-  const EngineOptions& chosen = impl->options_;
-  impl->ctx_.pool = &impl->pool_;
+  EngineOptions& chosen = impl->options_;
+  const Device& device = chosen.model->device();
+  SW_ASSIGN_OR_RETURN(impl->stream_, device.CreateStream(chosen.num_threads));
+  if (chosen.prefill_chunk == 0) {
+    chosen.prefill_chunk = device.type() == DeviceType::kCpu ? kCpuPrefillChunk : kCudaPrefillChunk;
+  }
   DecoderOptions decoder;
   decoder.model = chosen.model;
   decoder.state.num_slots = chosen.max_sequences;
@@ -294,20 +311,17 @@ int32_t Engine::Impl::TakeFreeSlot() {
 
 absl::Status Engine::Impl::Join(Job& job, int32_t slot) {
   job.slot = slot;
-  if (!job.saved.has_value()) {
-    decoder_->Begin(ctx_, slot, ForSlot(job));
-    return absl::OkStatus();
-  }
+  if (!job.saved.has_value()) return decoder_->Begin(*stream_, slot, ForSlot(job));
   const int32_t consumed = static_cast<int32_t>(job.saved->tokens.size()) - 1;
   const absl::Status resumed =
-      decoder_->Resume(ctx_, slot, ForSlot(job), job.saved->state, consumed);
+      decoder_->Resume(*stream_, slot, ForSlot(job), job.saved->state, consumed);
   job.saved.reset();
   return resumed;
 }
 
 void Engine::Impl::FreeSlot(Job& job) {
   if (job.slot < 0) return;
-  decoder_->Release(job.slot);
+  decoder_->Release(stream_->context(), job.slot);
   free_slots_.push_back(job.slot);
   job.slot = -1;
 }
@@ -322,7 +336,7 @@ void Engine::Impl::Finish(Job& job, FinishReason reason, RequestUpdate* update) 
     update->text += job.text.TakeNew();
   }
   if (job.request.keep_state && job.slot >= 0) {
-    decoder_->Stop(job.slot);
+    decoder_->Stop(stream_->context(), job.slot);
   } else {
     FreeSlot(job);
   }
@@ -335,7 +349,10 @@ RequestUpdate Engine::Impl::Collect(RequestId id, Job& job) {
   for (int32_t i = slot->round_start; i < slot->num_tokens && !stopped_by_text; ++i) {
     update.tokens.push_back({slot->tokens[i], i - slot->round_start < slot->num_accepted});
     stopped_by_text = job.text.Push(slot->tokens[i]);
-    if (stopped_by_text) decoder_->Truncate(ctx_, job.slot, i + 1);
+    if (!stopped_by_text) continue;
+    // A failure stays in the stream and surfaces with the next round.
+    decoder_->Pause(*stream_).IgnoreError();
+    decoder_->Truncate(stream_->context(), job.slot, i + 1);
   }
   update.text = job.text.TakeNew();
 
@@ -363,18 +380,52 @@ RequestUpdate Engine::Impl::Collect(RequestId id, Job& job) {
   return update;
 }
 
-absl::StatusOr<std::vector<RequestUpdate>> Engine::Impl::Step() {
+absl::Status Engine::Impl::JoinWaiting() {
   while (!waiting_.empty() && !free_slots_.empty()) {
     const RequestId id = waiting_.front();
     waiting_.pop_front();
     SW_RETURN_IF_ERROR(Join(jobs_.at(id), TakeFreeSlot()));
     running_.push_back(id);
   }
-  std::vector<RequestUpdate> updates;
-  if (running_.empty()) return updates;
-  decoder_->Round(ctx_);
-  for (const RequestId id : running_) updates.push_back(Collect(id, jobs_.at(id)));
+  return absl::OkStatus();
+}
+
+// Updates of the round that the decoder delivered last.
+void Engine::Impl::CollectRound(std::vector<RequestUpdate>& updates) {
+  for (const RequestId id : running_) {
+    Job& job = jobs_.at(id);
+    const SlotControl& slot = decoder_->slot(job.slot);
+    if (slot.num_tokens > slot.round_start) updates.push_back(Collect(id, job));
+  }
   std::erase_if(running_, [this](RequestId id) { return jobs_.at(id).finished; });
+}
+
+// A text that may end in the middle of a round, and whose state is wanted at that very token, must
+// not run ahead of the host that looks for its end.
+bool Engine::Impl::NeedsExactState() const {
+  return std::any_of(running_.begin(), running_.end(), [this](RequestId id) {
+    const Request& request = jobs_.at(id).request;
+    return request.keep_state && !request.stop.empty();
+  });
+}
+
+absl::StatusOr<std::vector<RequestUpdate>> Engine::Impl::Step(int64_t rounds) {
+  std::vector<RequestUpdate> updates;
+  if (!waiting_.empty() && !free_slots_.empty()) {
+    SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
+    while (decoder_->pending() > 0) {
+      SW_RETURN_IF_ERROR(decoder_->Next(*stream_).status());
+      CollectRound(updates);
+    }
+    SW_RETURN_IF_ERROR(JoinWaiting());
+  }
+  if (running_.empty() || !updates.empty()) return updates;
+  decoder_->Run(NeedsExactState() ? 1 : rounds);
+  while (updates.empty()) {
+    SW_ASSIGN_OR_RETURN(const bool advanced, decoder_->Next(*stream_));
+    if (!advanced) break;
+    CollectRound(updates);
+  }
   return updates;
 }
 
@@ -396,6 +447,7 @@ absl::StatusOr<Engine::Impl::Job*> Engine::Impl::FindWithState(RequestId id) {
 absl::Status Engine::Impl::Cancel(RequestId id) {
   SW_ASSIGN_OR_RETURN(Job* const job, Find(id));
   if (job->finished) return absl::OkStatus();
+  SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
   std::erase(waiting_, id);
   std::erase(running_, id);
   Finish(*job, FinishReason::kCancelled, nullptr);
@@ -421,11 +473,12 @@ absl::StatusOr<DecodeStats> Engine::Impl::Stats(RequestId id) const {
 
 absl::Status Engine::Impl::SaveState(RequestId id, const std::string& path) {
   SW_ASSIGN_OR_RETURN(Job* const job, FindWithState(id));
-  const SlotControl& slot = decoder_->slot(job->slot);
+  SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
   SavedState saved;
   saved.fingerprint = options_.model->info().fingerprint;
-  saved.tokens.assign(slot.tokens, slot.tokens + slot.num_tokens);
-  saved.state = decoder_->ExportState(ctx_, job->slot);
+  saved.tokens = decoder_->ReadTokens(stream_->context(), job->slot);
+  saved.state = decoder_->ExportState(stream_->context(), job->slot);
+  SW_RETURN_IF_ERROR(stream_->Synchronize());
   return WriteStateFile(path, saved);
 }
 
@@ -452,14 +505,13 @@ absl::StatusOr<RequestId> Engine::Impl::Fork(RequestId id, Request request) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("no slot is free for a fork; max_sequences is %d", options_.max_sequences));
   }
-  const SlotControl& slot = decoder_->slot(source->slot);
-  SW_RETURN_IF_ERROR(CheckRequest(request, slot.num_tokens));
-  const RequestId forked =
-      Enlist(std::move(request), std::vector<int32_t>(slot.tokens, slot.tokens + slot.num_tokens),
-             std::nullopt);
+  SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
+  std::vector<int32_t> tokens = decoder_->ReadTokens(stream_->context(), source->slot);
+  SW_RETURN_IF_ERROR(CheckRequest(request, tokens.size()));
+  const RequestId forked = Enlist(std::move(request), std::move(tokens), std::nullopt);
   Job& job = jobs_.at(forked);
   job.slot = TakeFreeSlot();
-  decoder_->ResumeFork(ctx_, job.slot, ForSlot(job), source->slot);
+  SW_RETURN_IF_ERROR(decoder_->ResumeFork(*stream_, job.slot, ForSlot(job), source->slot));
   running_.push_back(forked);
   return forked;
 }
@@ -469,9 +521,28 @@ absl::Status Engine::Impl::Release(RequestId id) {
   if (!job->finished) {
     return absl::FailedPreconditionError(absl::StrFormat("request %d is not finished", id));
   }
+  SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
   FreeSlot(*job);
   jobs_.erase(id);
   return absl::OkStatus();
+}
+
+absl::StatusOr<GenerateResult> Engine::Impl::Generate(
+    Request request, const std::function<bool(const RequestUpdate&)>& on_update) {
+  SW_ASSIGN_OR_RETURN(const RequestId id, Submit(std::move(request)));
+  for (bool done = false; !done;) {
+    SW_ASSIGN_OR_RETURN(const std::vector<RequestUpdate> updates, Step(kFreeRun));
+    for (const RequestUpdate& update : updates) {
+      if (update.id != id || done) continue;
+      done = update.finish != FinishReason::kNone;
+      if (on_update != nullptr && !on_update(update) && !done) {
+        SW_RETURN_IF_ERROR(Cancel(id));
+        done = true;
+      }
+    }
+  }
+  SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
+  return TakeResult(id);
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -487,7 +558,7 @@ EngineMemory Engine::memory() const { return impl_->memory(); }
 absl::StatusOr<RequestId> Engine::Submit(Request request) {
   return impl_->Submit(std::move(request));
 }
-absl::StatusOr<std::vector<RequestUpdate>> Engine::Step() { return impl_->Step(); }
+absl::StatusOr<std::vector<RequestUpdate>> Engine::Step() { return impl_->Step(/*rounds=*/1); }
 bool Engine::idle() const { return impl_->idle(); }
 absl::Status Engine::Cancel(RequestId id) { return impl_->Cancel(id); }
 absl::StatusOr<GenerateResult> Engine::TakeResult(RequestId id) { return impl_->TakeResult(id); }
@@ -505,19 +576,7 @@ absl::Status Engine::Release(RequestId id) { return impl_->Release(id); }
 
 absl::StatusOr<GenerateResult> Engine::Generate(
     Request request, const std::function<bool(const RequestUpdate&)>& on_update) {
-  SW_ASSIGN_OR_RETURN(const RequestId id, Submit(std::move(request)));
-  for (bool done = false; !done;) {
-    SW_ASSIGN_OR_RETURN(const std::vector<RequestUpdate> updates, Step());
-    for (const RequestUpdate& update : updates) {
-      if (update.id != id) continue;
-      done = update.finish != FinishReason::kNone;
-      if (on_update != nullptr && !on_update(update) && !done) {
-        SW_RETURN_IF_ERROR(Cancel(id));
-        done = true;
-      }
-    }
-  }
-  return TakeResult(id);
+  return impl_->Generate(std::move(request), on_update);
 }
 
 }  // namespace sidewinder

@@ -141,8 +141,8 @@ struct EngineOptions {
   CheckpointPolicy checkpoint_policy = CheckpointPolicy::kEveryRound;
   int32_t checkpoint_stride = 16;  // kWhenLogFull, 1..4096
   AcceptanceMethod acceptance = AcceptanceMethod::kRejection;
-  int32_t prefill_chunk = 64;  // prompt tokens evaluated at once, 1..4096
-  int32_t num_threads = 0;     // 0: one per core
+  int32_t prefill_chunk = 0;  // prompt tokens evaluated at once, 1..4096; 0: what suits the device
+  int32_t num_threads = 0;    // 0: one per core
 };
 
 // Bytes an engine holds per sequence, verifier and drafter together.
@@ -168,7 +168,8 @@ class Engine {
   absl::StatusOr<RequestId> Submit(Request request);
 
   // Lets waiting requests join (their prompts are prefilled), then decodes one round for all
-  // running requests. Returns an update for each request that progressed. Empty when idle.
+  // running requests. Returns the updates of the requests that progressed: one each, more if
+  // Generate left rounds that nobody has seen. Empty when idle.
   absl::StatusOr<std::vector<RequestUpdate>> Step();
 
   // No request is waiting or running.
@@ -184,8 +185,9 @@ class Engine {
   // Figures of a request so far.
   absl::StatusOr<DecodeStats> Stats(RequestId id) const;
 
-  // Submit, Step until this request is done (others progress too), TakeResult. `on_update` (may be
-  // null) sees its updates as they happen and cancels the request by returning false.
+  // Submits a request and decodes until it is done; others progress too. On a GPU the rounds follow
+  // one another without the host. `on_update` (may be null) sees the request's updates as they
+  // happen and cancels it by returning false.
   absl::StatusOr<GenerateResult> Generate(
       Request request, const std::function<bool(const RequestUpdate&)>& on_update = nullptr);
 

@@ -15,10 +15,11 @@
 
 namespace sidewinder {
 
+class Device;
 class LanguageModel;
 
 struct ModelOptions {
-  std::string device = "auto";  // "auto", "cpu", "cuda" or "cuda:<i>"
+  std::string device = "auto";  // "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:<i>"
   std::string dtype = "auto";   // weights in memory: "auto" (as stored; mapped, not copied),
                                 // "float32", "bfloat16" or "float16" (converted copies)
 };
@@ -27,7 +28,7 @@ struct ModelOptions {
 struct ModelInfo {
   std::string path;
   std::string family;  // "mamba", "mamba2"
-  std::string device;  // "cpu"
+  std::string device;  // "cpu", "cuda:0"
   std::string dtype;   // of the matrices in memory
   int64_t num_layers = 0;
   int64_t hidden_size = 0;
@@ -46,14 +47,15 @@ struct ModelInfo {
 // Immutable; may be shared by several engines and used from several threads at once.
 class Model {
  public:
-  // Errors name file, field, value and what is legal: NotFound, InvalidArgument, Unimplemented.
+  // `folder` is a Hugging Face folder, or "synthetic:<preset>" for random weights of a real model's
+  // shape (no tokenizer then). Errors name file, field, value and what is legal: NotFound,
+  // InvalidArgument, Unimplemented; ResourceExhausted if the device has no room.
   static absl::StatusOr<std::shared_ptr<const Model>> Load(const std::string& folder,
                                                            const ModelOptions& options = {});
 
-  // Wraps a network that did not come from a folder (tests, synthetic weights).
-  // `tokenizer` may be null.
+  // Wraps a network. `tokenizer` may be null; `device` is where the network's weights are.
   Model(ModelInfo info, std::unique_ptr<const LanguageModel> network,
-        std::shared_ptr<const Tokenizer> tokenizer);
+        std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Device> device);
   ~Model();
 
   const ModelInfo& info() const { return info_; }  // lives as long as the model
@@ -61,13 +63,16 @@ class Model {
   // Null if the folder has no tokenizer.json; token ids still work then.
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
 
-  // The network behind it, for code inside the source tree (models/language_model.h).
+  // The network behind it and where it lives, for code inside the source tree
+  // (models/language_model.h, runtime/device.h).
   const LanguageModel& network() const { return *network_; }
+  const Device& device() const { return *device_; }
 
  private:
   ModelInfo info_;
   std::unique_ptr<const LanguageModel> network_;
   std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const Device> device_;
 };
 
 // Evaluates `tokens` from an empty state, in chunks of bounded memory. `on_rows` is called with the

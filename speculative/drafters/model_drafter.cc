@@ -35,17 +35,19 @@ absl::Status ModelDrafter::Attach(const ControlBlock& control) {
   return absl::OkStatus();
 }
 
-void ModelDrafter::Begin(ExecutionContext& ctx, int32_t slot) {
-  const SlotControl& begun = control_.slots[slot];
-  runner_->Prefill(ctx, slot, begun.tokens, begun.num_tokens - 1);
+void ModelDrafter::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+                         const int32_t* device_tokens) {
+  const int32_t consumed = runner_->store().ReadCursor(ctx, slot).consumed;
+  runner_->Prefill(ctx, slot, device_tokens, consumed, begun.num_tokens - 1);
 }
 
 void ModelDrafter::Draft(ExecutionContext& ctx) {
   for (int32_t step = 0; step < control_.max_draft; ++step) {
-    PlanDraftRows(ctx, runner_->PlanParams(control_), step, kMaxCatchUp);
-    runner_->Forward(ctx);
+    const int32_t rows = step == 0 ? kMaxCatchUp : 1;
+    PlanDraftRows(ctx, runner_->PlanParams(control_, rows), step, kMaxCatchUp);
+    runner_->Forward(ctx, rows);
     DraftSample(ctx, {.control = control_,
-                      .plan = runner_->plan(),
+                      .plan = runner_->plan(rows),
                       .logits = runner_->logits(),
                       .logits_stride = static_cast<int32_t>(runner_->model().info().vocab_size),
                       .step = step});

@@ -25,12 +25,16 @@ class ModelDrafter final : public Drafter {
  public:
   static absl::StatusOr<std::unique_ptr<ModelDrafter>> Create(const ModelDrafterOptions& options);
 
+  bool on_host() const override { return false; }
   absl::Status Attach(const ControlBlock& control) override;
-  void Begin(ExecutionContext& ctx, int32_t slot) override;
+  void Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+             const int32_t* device_tokens) override;
   void Draft(ExecutionContext& ctx) override;
   void Commit(ExecutionContext& ctx) override;
-  void Fork(int32_t from, int32_t to) override { runner_->store().Fork(from, to); }
-  void Release(int32_t slot) override { runner_->store().Reset(slot); }
+  void Fork(ExecutionContext& ctx, int32_t from, int32_t to) override {
+    runner_->store().Fork(ctx, from, to);
+  }
+  void Release(ExecutionContext& ctx, int32_t slot) override { runner_->store().Reset(ctx, slot); }
   float CostPerProposal() const override { return cost_per_proposal_; }
   DrafterMemory Memory() const override;
 

@@ -11,11 +11,12 @@ class NgramDrafter final : public Drafter {
  public:
   NgramDrafter(int32_t min_ngram, int32_t max_ngram) : min_(min_ngram), max_(max_ngram) {}
 
+  bool on_host() const override { return false; }
   absl::Status Attach(const ControlBlock& control) override {
     control_ = control;
     return absl::OkStatus();
   }
-  void Begin(ExecutionContext&, int32_t) override {}
+  void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
   void Draft(ExecutionContext& ctx) override {
     NgramDraft(ctx, {.control = control_, .min_ngram = min_, .max_ngram = max_});
   }

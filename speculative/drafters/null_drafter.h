@@ -8,8 +8,9 @@ namespace sidewinder {
 
 class NullDrafter final : public Drafter {
  public:
+  bool on_host() const override { return false; }
   absl::Status Attach(const ControlBlock&) override { return absl::OkStatus(); }
-  void Begin(ExecutionContext&, int32_t) override {}
+  void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
   void Draft(ExecutionContext&) override {}
   void Commit(ExecutionContext&) override {}
 };

@@ -14,6 +14,8 @@
 namespace sidewinder {
 namespace {
 
+const auto* const kEnvironment = ::testing::AddGlobalTestEnvironment(new testing::NeedsTestDevice);
+
 using ::testing::ElementsAreArray;
 using testing::GoldenGreedy;
 using testing::GoldenModel;
@@ -21,8 +23,10 @@ using testing::GoldenPrompt;
 
 class GoldenTest : public ::testing::TestWithParam<GoldenModel> {
  protected:
-  // Goldens of bfloat16 checkpoints were made with the weights widened, as ops do.
-  std::shared_ptr<const Model> model_ = testing::TestModel(GetParam().name);
+  // Goldens of bfloat16 checkpoints were made with the weights widened, as ops do on the CPU. On a
+  // GPU products with 16-bit weights round their inputs.
+  std::shared_ptr<const Model> model_ =
+      testing::TestModel(GetParam().name, testing::TestDevice() == "cpu" ? "auto" : "float32");
 };
 
 std::vector<float> AllLogits(const Model& model, const std::vector<int32_t>& tokens) {

@@ -19,6 +19,8 @@
 namespace sidewinder {
 namespace {
 
+const auto* const kEnvironment = ::testing::AddGlobalTestEnvironment(new testing::NeedsTestDevice);
+
 using ::testing::AllOf;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
@@ -401,7 +403,7 @@ TEST(EngineTest, BadOptionsAreRefused) {
   refuse({.model = model, .draft_tokens = -2}, "draft_tokens");
   refuse({.model = model, .max_sequences = 0}, "max_sequences is 0");
   refuse({.model = model, .checkpoint_stride = 0}, "checkpoint_stride");
-  refuse({.model = model, .prefill_chunk = 0}, "prefill_chunk");
+  refuse({.model = model, .prefill_chunk = -1}, "prefill_chunk");
   refuse({.model = model, .num_threads = -1}, "num_threads");
   refuse({.model = model, .drafter = DrafterOptions::Ngram(0, 3)}, "ngram");
   refuse({.model = model, .drafter = DrafterOptions::FromModel(nullptr)}, "no draft model");

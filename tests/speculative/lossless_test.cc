@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/common/thread_pool.h"
+#include "kernels/common/copy.h"
 #include "speculative/decoder.h"
 #include "speculative/drafters/model_drafter.h"
 #include "speculative/drafters/ngram_drafter.h"
@@ -64,12 +64,20 @@ constexpr Policy kPolicies[] = {{"every round", false, true, 1},
 
 std::string StateAt(ExecutionContext& ctx, Decoder& decoder, int32_t slot, int32_t spare) {
   // Settling moves the checkpoint, so a copy is settled.
-  decoder.verifier().store().Fork(slot, spare);
+  decoder.verifier().store().Fork(ctx, slot, spare);
   return decoder.ExportState(ctx, spare);
 }
 
+std::vector<SequenceRows> SequencesOf(ExecutionContext& ctx, const RowPlan& plan) {
+  int32_t count = 0;
+  CopyOut(ctx, &count, plan.num_sequences, sizeof(count));
+  std::vector<SequenceRows> sequences(count);
+  CopyOut(ctx, sequences.data(), plan.sequences, count * sizeof(SequenceRows));
+  return sequences;
+}
+
 // Decodes prompts[first..first+count) together, one joining a round after the other.
-std::vector<Trace> Decode(ExecutionContext& ctx, const std::shared_ptr<const Model>& model,
+std::vector<Trace> Decode(Stream& stream, const std::shared_ptr<const Model>& model,
                           std::unique_ptr<Drafter> drafter, const Policy& policy,
                           int32_t draft_tokens, const std::vector<Prompt>& prompts, size_t first,
                           size_t count) {
@@ -88,6 +96,7 @@ std::vector<Trace> Decode(ExecutionContext& ctx, const std::shared_ptr<const Mod
   auto created = Decoder::Create(std::move(options));
   EXPECT_TRUE(created.ok()) << created.status();
   Decoder& decoder = **created;
+  ExecutionContext& ctx = stream.context();
   const int64_t vocab = model->info().vocab_size;
 
   std::vector<Trace> traces(count);
@@ -95,23 +104,30 @@ std::vector<Trace> Decode(ExecutionContext& ctx, const std::shared_ptr<const Mod
   for (size_t round = 0; std::count(done.begin(), done.end(), false) > 0; ++round) {
     if (round < count) {
       const Prompt& prompt = prompts[first + round];
-      decoder.Begin(ctx, static_cast<int32_t>(round),
-                    {.tokens = prompt.tokens,
-                     .max_tokens = prompt.max_tokens,
-                     .draft_tokens = draft_tokens,
-                     .sequence = static_cast<uint32_t>(first + round)});
+      const absl::Status begun = decoder.Begin(stream, static_cast<int32_t>(round),
+                                               {.tokens = prompt.tokens,
+                                                .max_tokens = prompt.max_tokens,
+                                                .draft_tokens = draft_tokens,
+                                                .sequence = static_cast<uint32_t>(first + round)});
+      EXPECT_TRUE(begun.ok()) << begun;
     }
-    decoder.Round(ctx);
-    const RowPlan& plan = decoder.verifier().plan();
+    decoder.Run(1);
+    const absl::StatusOr<bool> advanced = decoder.Next(stream);
+    EXPECT_TRUE(advanced.ok() && *advanced) << advanced.status();
+    if (!advanced.ok() || !*advanced) break;
+    const absl::Status paused = decoder.Pause(stream);
+    EXPECT_TRUE(paused.ok()) << paused;
     // Copied, because settling plans a pass of its own.
-    const std::vector<SequenceRows> sequences(plan.sequences, plan.sequences + *plan.num_sequences);
+    const std::vector<SequenceRows> sequences = SequencesOf(ctx, decoder.verifier().plan());
     for (const SequenceRows& sequence : sequences) {
       const SlotControl& slot = decoder.slot(sequence.slot);
       Trace& trace = traces[sequence.slot];
       trace.tokens.assign(slot.tokens, slot.tokens + slot.num_tokens);
       for (int32_t r = 0; sequence.consumed + r < slot.num_tokens - 1; ++r) {
-        const float* logits = decoder.verifier().logits() + (sequence.first_row + r) * vocab;
-        trace.logits[sequence.consumed + r].assign(logits, logits + vocab);
+        std::vector<float>& logits = trace.logits[sequence.consumed + r];
+        logits.resize(vocab);
+        CopyOut(ctx, logits.data(), decoder.verifier().logits() + (sequence.first_row + r) * vocab,
+                vocab * sizeof(float));
       }
     }
     for (const SequenceRows& sequence : sequences) {
@@ -165,25 +181,33 @@ enum class DrafterKind {
 constexpr const char* kDrafterNames[] = {"None",  "SameModel",   "OtherModel", "Ngram", "Right",
                                          "Wrong", "Alternating", "Empty",      "Random"};
 
-class LosslessTest : public ::testing::TestWithParam<std::tuple<ModelCase, DrafterKind>> {
+class LosslessTest
+    : public ::testing::TestWithParam<std::tuple<const char*, ModelCase, DrafterKind>> {
  protected:
   void SetUp() override {
-    model_ = TestModel(Case().name, Case().dtype);
+    const std::string why_not = testing::WhyNot(DeviceName());
+    if (!why_not.empty()) GTEST_SKIP() << why_not;
+    model_ = TestModel(Case().name, Case().dtype, DeviceName());
+    auto stream = model_->device().CreateStream(/*num_threads=*/1);
+    ASSERT_TRUE(stream.ok()) << stream.status();
+    stream_ = *std::move(stream);
     prompts_ = Prompts(model_->info().vocab_limit);
     for (size_t i = 0; i < prompts_.size(); ++i) {
-      plain_.push_back(Decode(ctx_, model_, std::make_unique<NullDrafter>(), kPolicies[0], 0,
+      plain_.push_back(Decode(*stream_, model_, std::make_unique<NullDrafter>(), kPolicies[0], 0,
                               prompts_, i, 1)[0]);
       texts_[i] = plain_.back().tokens;
     }
   }
 
-  const ModelCase& Case() const { return std::get<0>(GetParam()); }
+  const char* DeviceName() const { return std::get<0>(GetParam()); }
+  const ModelCase& Case() const { return std::get<1>(GetParam()); }
+  DrafterKind Kind() const { return std::get<2>(GetParam()); }
 
   std::unique_ptr<Drafter> MakeDrafter(const Policy& policy, int32_t draft_tokens, size_t slots) {
     const auto scripted = [this](Script script) {
       return std::make_unique<ScriptedDrafter>(script, texts_);
     };
-    switch (std::get<1>(GetParam())) {
+    switch (Kind()) {
       case DrafterKind::kNone:
         return std::make_unique<NullDrafter>();
       case DrafterKind::kNgram:
@@ -203,7 +227,7 @@ class LosslessTest : public ::testing::TestWithParam<std::tuple<ModelCase, Draft
     }
     ModelDrafterOptions options;
     options.model =
-        std::get<1>(GetParam()) == DrafterKind::kSameModel ? model_ : TestModel(Case().draft);
+        Kind() == DrafterKind::kSameModel ? model_ : TestModel(Case().draft, "auto", DeviceName());
     options.num_slots = static_cast<int32_t>(slots);
     options.max_draft = draft_tokens == kAutoDraft ? 8 : draft_tokens;
     options.state.snapshots = policy.snapshots;
@@ -216,8 +240,7 @@ class LosslessTest : public ::testing::TestWithParam<std::tuple<ModelCase, Draft
     return *std::move(drafter);
   }
 
-  ThreadPool pool_{1};
-  ExecutionContext ctx_{.pool = &pool_};
+  std::unique_ptr<Stream> stream_;
   std::shared_ptr<const Model> model_;
   std::vector<Prompt> prompts_;
   std::vector<Trace> plain_;
@@ -236,8 +259,8 @@ TEST_P(LosslessTest, AloneAndTogether) {
       for (const auto& [first, batch] :
            {std::pair(size_t{0}, prompts_.size()),
             std::pair(static_cast<size_t>(k + 1) % prompts_.size(), size_t{1})}) {
-        const std::vector<Trace> traces = Decode(ctx_, model_, MakeDrafter(policy, k, batch + 1),
-                                                 policy, k, prompts_, first, batch);
+        const std::vector<Trace> traces = Decode(
+            *stream_, model_, MakeDrafter(policy, k, batch + 1), policy, k, prompts_, first, batch);
         for (size_t i = 0; i < batch; ++i) {
           ASSERT_TRUE(Same(plain_[first + i], traces[i]))
               << policy.name << ", K " << k << ", batch " << batch << ", prompt " << first + i;
@@ -254,16 +277,16 @@ constexpr ModelCase kModels[] = {
 
 INSTANTIATE_TEST_SUITE_P(
     Matrix, LosslessTest,
-    ::testing::Combine(::testing::ValuesIn(kModels),
+    ::testing::Combine(::testing::ValuesIn(testing::kDevices), ::testing::ValuesIn(kModels),
                        ::testing::Values(DrafterKind::kNone, DrafterKind::kSameModel,
                                          DrafterKind::kOtherModel, DrafterKind::kNgram,
                                          DrafterKind::kRight, DrafterKind::kWrong,
                                          DrafterKind::kAlternating, DrafterKind::kEmpty,
                                          DrafterKind::kRandom)),
     [](const auto& info) {
-      const ModelCase& model = std::get<0>(info.param);
-      return std::string(model.name) + "_" + model.dtype + "_" +
-             kDrafterNames[static_cast<int>(std::get<1>(info.param))];
+      const ModelCase& model = std::get<1>(info.param);
+      return std::string(std::get<0>(info.param)) + "_" + model.name + "_" + model.dtype + "_" +
+             kDrafterNames[static_cast<int>(std::get<2>(info.param))];
     });
 
 }  // namespace

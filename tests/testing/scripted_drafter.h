@@ -26,7 +26,7 @@ class ScriptedDrafter final : public Drafter {
     control_ = control;
     return absl::OkStatus();
   }
-  void Begin(ExecutionContext&, int32_t) override {}
+  void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
   void Commit(ExecutionContext&) override {}
 
   void Draft(ExecutionContext&) override {
