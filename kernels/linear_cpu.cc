@@ -167,7 +167,7 @@ HWY_INLINE void MultiplyHalf(const T* w, int64_t w_stride, const float* packed,
 // results are stored.
 template <int kOutputs, int kRows, class T>
 HWY_INLINE void Tile(const T* w, int64_t w_stride, int64_t num_outputs, const float* packed,
-                       int64_t packed_stride, int64_t in_dim, const TileOutput& to) {
+                     int64_t packed_stride, int64_t in_dim, const TileOutput& to) {
   const F32 d;
   const int64_t step = 2 * hn::Lanes(d);
   VecF32 acc[kOutputs][kRows];
