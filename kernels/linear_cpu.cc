@@ -284,6 +284,9 @@ void LinearOutputs(const LinearParams& p, int64_t num_rows, int64_t begin, int64
   float* packed = scratch.get();
   DispatchWeight(p.weight_dtype, p.weight, [&](const auto* weight) HWY_ATTR {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(weight)>>;
+    // Up to where the prefetch within a tile begins.
+    const char* first = reinterpret_cast<const char*>(weight + begin * p.in_dim);
+    for (int64_t byte = 0; byte < kPrefetchBytes; byte += kCacheLine) hwy::Prefetch(first + byte);
     for (int64_t r = 0; r < num_rows; ++r) {
       const int64_t from = p.row_index != nullptr ? p.row_index[r] : r;
       PackRow<T>(p.input + from * p.input_stride, packed + r * packed_stride, p.in_dim);
@@ -308,7 +311,7 @@ void LinearCpu(ExecutionContext& ctx, const LinearParams& params) {
   if (num_rows <= 0) return;
   constexpr int64_t kTile{16};
   // Bytes of weights, for few rows, that the caller streams until a worker has begun.
-  constexpr int64_t kLeadBytes{65536};
+  constexpr int64_t kLeadBytes{32768};
   const int64_t row_bytes = params.in_dim * static_cast<int64_t>(SizeOf(params.weight_dtype));
   const int64_t lead = kLeadBytes / row_bytes / ((num_rows + 7) / 8);
   const auto outputs = HWY_DYNAMIC_DISPATCH(LinearOutputs);

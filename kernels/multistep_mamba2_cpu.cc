@@ -13,6 +13,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/multistep_mamba2_cpu.cc"
+#include "hwy/aligned_allocator.h"
 #include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
@@ -100,7 +101,8 @@ struct Mamba2Scratch {
   std::vector<Mamba2Row> rows;
   std::vector<float> deltas;  // [rows, heads of the call]
   std::vector<float> decays;
-  std::vector<float> column;  // the state between two rows
+  hwy::AlignedFreeUniquePtr<float[]> column;  // the state between two rows
+  int64_t column_size = 0;
 };
 
 // Takes all rows over head elements [i, i + kVectors * lanes) of a head, the one `index` heads
@@ -119,7 +121,7 @@ void RunColumn(const MultiStepMamba2Params& p, Mamba2Scratch& scratch, const flo
     place.decay = scratch.decays[r * num_heads + index];
     const Column<float> to = row.store != nullptr
                                  ? Column<float>{row.store + place.state, p.head_dim}
-                                 : Column<float>{scratch.column.data(), kVectors * lanes};
+                                 : Column<float>{scratch.column.get(), kVectors * lanes};
     StepColumn<kVectors>(p, row, place, from, to, std::min(lanes, p.head_dim - i));
     from = {to.data, to.stride};
   }
@@ -161,7 +163,10 @@ void Mamba2Heads(const MultiStepMamba2Params& p, const SequenceRows& sequence, i
   scratch.deltas.resize((replay.end - replay.begin) * num_heads);
   scratch.decays.resize(scratch.deltas.size());
   const int64_t lanes = hn::Lanes(F32());
-  scratch.column.resize(p.state_dim * kColumnVectors * lanes);
+  if (const int64_t size = p.state_dim * kColumnVectors * lanes; scratch.column_size < size) {
+    scratch.column_size = size;
+    scratch.column = hwy::AllocateAligned<float>(size);
+  }
   for (int64_t position = replay.begin; position < replay.end; ++position) {
     Mamba2Row row = {};
     const bool is_new = position >= replay.first_new;
