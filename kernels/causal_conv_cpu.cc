@@ -34,6 +34,7 @@ void ConvChannels(const CausalConvParams& p, const SequenceRows& seq, int64_t be
     const int64_t first_tap = std::max<int64_t>(0, -oldest);
     for (int64_t k = first_tap; k < p.width; ++k) taps[k] = input_at(oldest + k);
     float* out = p.output + (seq.first_row + r) * p.output_stride;
+    PrefetchAll(taps[p.width - 1] + begin, (end - begin) * sizeof(float));
     for (int64_t c = begin; c < end; c += lanes) {
       const size_t count = std::min(lanes, end - c);
       VecF32 sum = p.bias != nullptr ? LoadFirst(p.bias + c, count) : hn::Zero(d);

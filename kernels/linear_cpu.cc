@@ -90,6 +90,7 @@ template <class T>
 void PackRow(const float* from, float* to, int64_t in_dim) {
   const F32 d;
   const int64_t lanes = hn::Lanes(d);
+  PrefetchAll(from, in_dim * sizeof(float));
   for (int64_t i = 0; i < in_dim; i += 2 * lanes) {
     VecF32 first = LoadFirst(from + i, std::min(lanes, in_dim - i));
     VecF32 second = hn::Zero(d);
@@ -285,8 +286,7 @@ void LinearOutputs(const LinearParams& p, int64_t num_rows, int64_t begin, int64
   DispatchWeight(p.weight_dtype, p.weight, [&](const auto* weight) HWY_ATTR {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(weight)>>;
     // Up to where the prefetch within a tile begins.
-    const char* first = reinterpret_cast<const char*>(weight + begin * p.in_dim);
-    for (int64_t byte = 0; byte < kPrefetchBytes; byte += kCacheLine) hwy::Prefetch(first + byte);
+    PrefetchAll(weight + begin * p.in_dim, kPrefetchBytes);
     for (int64_t r = 0; r < num_rows; ++r) {
       const int64_t from = p.row_index != nullptr ? p.row_index[r] : r;
       PackRow<T>(p.input + from * p.input_stride, packed + r * packed_stride, p.in_dim);
@@ -311,7 +311,7 @@ void LinearCpu(ExecutionContext& ctx, const LinearParams& params) {
   if (num_rows <= 0) return;
   constexpr int64_t kTile{16};
   // Bytes of weights, for few rows, that the caller streams until a worker has begun.
-  constexpr int64_t kLeadBytes{32768};
+  constexpr int64_t kLeadBytes{65536};
   const int64_t row_bytes = params.in_dim * static_cast<int64_t>(SizeOf(params.weight_dtype));
   const int64_t lead = kLeadBytes / row_bytes / ((num_rows + 7) / 8);
   const auto outputs = HWY_DYNAMIC_DISPATCH(LinearOutputs);
