@@ -317,7 +317,11 @@ void LinearCpu(ExecutionContext& ctx, const LinearParams& params) {
   const auto outputs = HWY_DYNAMIC_DISPATCH(LinearOutputs);
   ctx.pool->ParallelFor(
       params.out_dim, kTile,
-      [&](int64_t begin, int64_t end, int) { outputs(params, num_rows, begin, end); }, lead);
+      // Copies: a worker fetches them with the region rather than one behind the other.
+      [outputs, params, num_rows](int64_t begin, int64_t end, int) {
+        outputs(params, num_rows, begin, end);
+      },
+      lead);
 }
 
 }  // namespace sidewinder

@@ -231,7 +231,7 @@ void RunHeads(ExecutionContext& ctx, const MultiStepMamba2Params& params, const 
       << "num_heads=" << params.num_heads << " num_groups=" << params.num_groups;
   const auto heads = HWY_DYNAMIC_DISPATCH(Mamba2Heads);
   ctx.pool->ParallelFor(*params.plan.num_sequences * params.num_heads, /*grain=*/1,
-                        [&](int64_t begin, int64_t end, int) {
+                        [heads, params, before](int64_t begin, int64_t end, int) {
                           while (begin < end) {  // the heads of one sequence at a time
                             const int64_t s = begin / params.num_heads;
                             const int64_t stop = std::min(end, (s + 1) * params.num_heads);
@@ -270,10 +270,11 @@ void ConvMultiStepMamba2Cpu(ExecutionContext& ctx, const CausalConvParams& conv,
     ConvChannelsCpu(conv, params.plan.sequences[s], 0, x_begin);
     ConvChannelsCpu(conv, params.plan.sequences[s], x_end, conv.dim);
   }
-  RunHeads(ctx, params, [&](const SequenceRows& sequence, int64_t begin, int64_t end) {
-    ConvChannelsCpu(conv, sequence, x_begin + begin * params.head_dim,
-                    x_begin + end * params.head_dim);
-  });
+  RunHeads(ctx, params,
+           [conv, x_begin, head_dim = params.head_dim](const SequenceRows& sequence, int64_t begin,
+                                                       int64_t end) {
+             ConvChannelsCpu(conv, sequence, x_begin + begin * head_dim, x_begin + end * head_dim);
+           });
 }
 
 }  // namespace sidewinder

@@ -22,6 +22,8 @@ constexpr std::chrono::microseconds kSpinTime{60};
 // With more threads than cores the thread that is waited for needs the core of the one that waits.
 constexpr std::chrono::microseconds kSpinTimeOversubscribed{2};
 constexpr int kPausesPerClockRead{16};
+// Bytes apart: no cache line in common, nor the pair of lines that some processors fetch together.
+constexpr size_t kSeparate{128};
 
 inline void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -31,17 +33,23 @@ inline void Pause() {
 #endif
 }
 
-// A counter that one thread raises and one thread waits for. A cache line of its own: the waiting
-// core polls it without disturbing anybody else.
-class alignas(128) Signal {
+// A counter that one thread raises and one thread waits for.
+class Signal {
  public:
   uint32_t value() const { return value_.load(std::memory_order_acquire); }
 
-  void Set(uint32_t value) {
-    // Sequentially consistent on both sides, so that either the waiter sees the value before it
-    // sleeps or the setter sees that somebody sleeps.
-    value_.store(value, std::memory_order_seq_cst);
-    if (sleeping_.load(std::memory_order_seq_cst)) value_.notify_one();
+  // Does not wait until the other core's copy is gone, as a fence does, and so may overlook a
+  // thread that falls asleep at this moment: Wake() must follow before anybody relies on it.
+  void Post(uint32_t value) {
+    value_.store(value, std::memory_order_release);
+    if (sleeping_.load(std::memory_order_relaxed)) Wake();
+  }
+
+  // The fence, and sequential consistency on the other side: either the waiter sees the value
+  // before it sleeps or this thread sees that somebody sleeps.
+  void Wake() {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_relaxed)) value_.notify_one();
   }
 
   // Whether the value is other than `old` before `spin_time` is over.
@@ -119,16 +127,17 @@ void MoveElsewhere([[maybe_unused]] std::thread& thread) {
 
 struct ThreadPool::Impl {
   // One mailbox a worker: a region that needs few workers touches no other, and a worker that is
-  // left out cannot read the fields of the next region while they are written.
+  // left out cannot read the fields of the next region while they are written. What a core polls
+  // disturbs nobody else, and the transfer that tells a worker to start brings what it is to run.
   struct Mailbox {
-    Signal start;
-    Signal done;
+    alignas(kSeparate) Signal start;
     Body body = nullptr;  // null asks the worker to end
     const void* fn = nullptr;
     int64_t begin = 0;
     int64_t end = 0;
-    std::atomic<int> core = -1;  // where the worker was last seen
-    uint32_t count = 0;          // regions handed to this worker; owned by the caller
+    alignas(kSeparate) Signal done;
+    alignas(kSeparate) std::atomic<int> core = -1;  // where the worker was last seen
+    alignas(kSeparate) uint32_t count = 0;  // regions handed to this worker; owned by the caller
   };
 
   explicit Impl(int n) : num_threads(n), mailboxes(n - 1) {
@@ -143,7 +152,8 @@ struct ThreadPool::Impl {
   ~Impl() {
     for (Mailbox& mailbox : mailboxes) {
       mailbox.body = nullptr;
-      mailbox.start.Set(++mailbox.count);
+      mailbox.start.Post(++mailbox.count);
+      mailbox.start.Wake();
     }
     for (std::thread& thread : threads) thread.join();
   }
@@ -154,7 +164,8 @@ struct ThreadPool::Impl {
       if (!mailbox.start.SpinWhile(seen, spin_time)) mailbox.start.SleepWhile(seen);
       if (mailbox.body == nullptr) return;
       mailbox.body(mailbox.fn, mailbox.begin, mailbox.end, thread_idx);
-      mailbox.done.Set(seen + 1);
+      mailbox.done.Post(seen + 1);
+      mailbox.done.Wake();
     }
   }
 
@@ -162,6 +173,8 @@ struct ThreadPool::Impl {
   void Join(int idx) {
     Mailbox& mailbox = mailboxes[idx];
     const uint32_t old = mailbox.count - 1;
+    if (mailbox.done.value() != old) return;
+    mailbox.start.Wake();
     if (mailbox.done.SpinWhile(old, spin_time)) return;
     if (spread && mailbox.core.load(std::memory_order_relaxed) == CurrentCore()) {
       MoveElsewhere(threads[idx]);
@@ -200,7 +213,7 @@ void ThreadPool::Run(int64_t n, int64_t grain, int64_t lead, Body body, const vo
     mailbox.fn = fn;
     mailbox.begin = start_of(part);
     mailbox.end = start_of(part + 1);
-    mailbox.start.Set(++mailbox.count);
+    mailbox.start.Post(++mailbox.count);
   }
   body(fn, 0, parts > 1 ? start_of(1) : n, 0);
   for (int part = 1; part < parts; ++part) impl_->Join(part - 1);
