@@ -158,6 +158,10 @@ void Mamba2Heads(const MultiStepMamba2Params& p, const SequenceRows& sequence, i
     return st.snapshots + SnapshotEntry(st, sequence, position) * elements;
   };
 
+  const float* states = st.snapshots != nullptr ? snapshot(sequence.consumed) : checkpoint;
+  // Up to where the prefetch within a column begins.
+  PrefetchAll(states + begin * p.head_dim * p.state_dim, kPrefetchElements * sizeof(float));
+
   static thread_local Mamba2Scratch scratch;
   scratch.rows.clear();
   scratch.deltas.resize((replay.end - replay.begin) * num_heads);
@@ -191,7 +195,6 @@ void Mamba2Heads(const MultiStepMamba2Params& p, const SequenceRows& sequence, i
     scratch.rows.push_back(row);
   }
 
-  const float* states = st.snapshots != nullptr ? snapshot(sequence.consumed) : checkpoint;
   for (int64_t head = begin; head < end; ++head) {
     int64_t i = 0;
     for (; i + kColumnVectors * lanes <= p.head_dim; i += kColumnVectors * lanes) {
