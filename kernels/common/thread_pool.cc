@@ -38,18 +38,11 @@ class Signal {
  public:
   uint32_t value() const { return value_.load(std::memory_order_acquire); }
 
-  // Does not wait until the other core's copy is gone, as a fence does, and so may overlook a
-  // thread that falls asleep at this moment: Wake() must follow before anybody relies on it.
-  void Post(uint32_t value) {
-    value_.store(value, std::memory_order_release);
-    if (sleeping_.load(std::memory_order_relaxed)) Wake();
-  }
-
-  // The fence, and sequential consistency on the other side: either the waiter sees the value
-  // before it sleeps or this thread sees that somebody sleeps.
-  void Wake() {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (sleeping_.load(std::memory_order_relaxed)) value_.notify_one();
+  void Set(uint32_t value) {
+    // Sequentially consistent on both sides, so that either the waiter sees the value before it
+    // sleeps or the setter sees that somebody sleeps.
+    value_.store(value, std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst)) value_.notify_one();
   }
 
   // Whether the value is other than `old` before `spin_time` is over.
@@ -152,8 +145,7 @@ struct ThreadPool::Impl {
   ~Impl() {
     for (Mailbox& mailbox : mailboxes) {
       mailbox.body = nullptr;
-      mailbox.start.Post(++mailbox.count);
-      mailbox.start.Wake();
+      mailbox.start.Set(++mailbox.count);
     }
     for (std::thread& thread : threads) thread.join();
   }
@@ -164,8 +156,7 @@ struct ThreadPool::Impl {
       if (!mailbox.start.SpinWhile(seen, spin_time)) mailbox.start.SleepWhile(seen);
       if (mailbox.body == nullptr) return;
       mailbox.body(mailbox.fn, mailbox.begin, mailbox.end, thread_idx);
-      mailbox.done.Post(seen + 1);
-      mailbox.done.Wake();
+      mailbox.done.Set(seen + 1);
     }
   }
 
@@ -173,8 +164,6 @@ struct ThreadPool::Impl {
   void Join(int idx) {
     Mailbox& mailbox = mailboxes[idx];
     const uint32_t old = mailbox.count - 1;
-    if (mailbox.done.value() != old) return;
-    mailbox.start.Wake();
     if (mailbox.done.SpinWhile(old, spin_time)) return;
     if (spread && mailbox.core.load(std::memory_order_relaxed) == CurrentCore()) {
       MoveElsewhere(threads[idx]);
@@ -213,7 +202,7 @@ void ThreadPool::Run(int64_t n, int64_t grain, int64_t lead, Body body, const vo
     mailbox.fn = fn;
     mailbox.begin = start_of(part);
     mailbox.end = start_of(part + 1);
-    mailbox.start.Post(++mailbox.count);
+    mailbox.start.Set(++mailbox.count);
   }
   body(fn, 0, parts > 1 ? start_of(1) : n, 0);
   for (int part = 1; part < parts; ++part) impl_->Join(part - 1);
