@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh Debian 12 or Ubuntu 24.04 machine: `make demo`, `make test`.
 # `make help` lists the rest. CMake does the building; see CMakePresets.json.
 
-PRESET ?= cpu
+PRESET ?= default
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 10
@@ -35,7 +35,7 @@ build/%/build.ninja:
 	cmake --preset $*
 
 setup:  ## install missing packages with apt-get
-	@tools/setup.sh
+	@tools/setup.sh $(if $(filter cuda bench,$(PRESET)),bench)
 
 setup-dev:  ## the same, and clang, clang-format and clang-tidy
 	@tools/setup.sh dev

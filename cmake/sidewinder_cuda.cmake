@@ -1,5 +1,5 @@
 # Decides whether the CUDA backend is built and sets SIDEWINDER_HAS_CUDA. Without nvcc everything
-# else still builds: SIDEWINDER_CUDA=AUTO falls back silently, ON makes a missing nvcc an error.
+# else still builds: with SIDEWINDER_CUDA=AUTO; ON makes a missing nvcc an error.
 set(SIDEWINDER_HAS_CUDA OFF)
 if(NOT SIDEWINDER_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "SIDEWINDER_CUDA is '${SIDEWINDER_CUDA}'; legal values are AUTO, ON and OFF")
@@ -9,6 +9,11 @@ if(NOT SIDEWINDER_CUDA STREQUAL "OFF")
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     # Machine code for Ampere and for Hopper with all its instructions; PTX for what comes later.
     set(CMAKE_CUDA_ARCHITECTURES "80;90a-real" CACHE STRING "CUDA architectures")
+  endif()
+  # Where NVIDIA's installers put nvcc; they leave it to the user to put that into PATH.
+  find_program(SIDEWINDER_NVCC nvcc PATHS /usr/local/cuda/bin NO_CACHE)
+  if(SIDEWINDER_NVCC AND NOT DEFINED ENV{CUDACXX})
+    set(ENV{CUDACXX} ${SIDEWINDER_NVCC})
   endif()
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
@@ -23,3 +28,4 @@ if(NOT SIDEWINDER_CUDA STREQUAL "OFF")
     message(FATAL_ERROR "SIDEWINDER_CUDA=ON, but no CUDA compiler (nvcc) was found")
   endif()
 endif()
+message(STATUS "CUDA backend: ${SIDEWINDER_HAS_CUDA}")

@@ -34,6 +34,9 @@ struct SlotControl {
   uint64_t seed;
   uint32_t sequence;  // keys the random numbers together with the seed
   int32_t coupled;    // 1: coupled acceptance, 0: rejection sampling
+  // For benchmarks with random weights: the probability with which every proposal is accepted, by
+  // lot. Negative, as whoever fills the slot must set it: off, proposals are judged.
+  float synthetic_acceptance;
 
   // State of the text.
   int32_t active;  // takes part in rounds

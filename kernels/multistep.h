@@ -10,9 +10,9 @@
 // The log is a ring keyed by position: row of position p is p % log_rows. A decoding pass never
 // writes an entry that it also replays: for every sequence log_rows >= (consumed - checkpoint) +
 // num_rows. A prefill pass, whose rows are committed and move the checkpoint, may wrap around onto
-// rows it replays: an implementation replays first and appends last, or, where blocks run at their
-// own pace, takes prefill rows only from a settled sequence. The arithmetic of a row is the same
-// whether it is decoded, replayed or prefilled, so every path gives the same bits.
+// rows it replays: an implementation replays first and appends last, with blocks that run at their
+// own pace too. The arithmetic of a row is the same whether it is decoded, replayed or prefilled,
+// so every path gives the same bits.
 //
 // Snapshots (a baseline for benchmarks): if `snapshots` is not null, log and checkpoint are not
 // used; the start state is the snapshot of position `consumed`, and the state after every new row

@@ -2,6 +2,10 @@
 // most likely token (the lowest id of equals); others draw from the distribution that temperature,
 // top_k, top_p and min_p leave, in that order. top_k keeps ties of the k-th; top_p keeps the
 // smallest set of most likely tokens whose probability reaches it, at least one.
+//
+// Backends agree to the bit on greedy tokens and lots. A distribution differs by roundings of the
+// exponential and the sum, so a draw next to a boundary may differ; on one backend a draw depends
+// on its row and on (seed, sequence, position) alone.
 #ifndef SIDEWINDER_KERNELS_SAMPLING_H_
 #define SIDEWINDER_KERNELS_SAMPLING_H_
 
@@ -22,6 +26,7 @@ struct DraftSampleParams {
   const float* logits;  // [logit rows, logits_stride]
   int32_t logits_stride;  // rows of the draft model's head: padding may differ from the verifier's
   int32_t step;
+  bool sampling = true;  // false: every slot is greedy. Chooses launches, not results (CUDA)
 };
 void DraftSample(ExecutionContext& ctx, const DraftSampleParams& params);
 void DraftSampleCpu(ExecutionContext& ctx, const DraftSampleParams& params);
@@ -36,11 +41,13 @@ CudaError LaunchDraftSample(CudaContext& ctx, const DraftSampleParams& params);
 // distribution and q the drafter's: accepted if u * q(x) < p(x), else the correction is drawn from
 // relu(p - q) (Leviathan et al., arXiv 2211.17192); a certain proposal has q = 1 at its token.
 // Coupled: a proposal is correct if it is the token the verifier draws with the Gumbel noise of
-// that position.
+// that position. Synthetic (SlotControl::synthetic_acceptance): lots decide which proposals are
+// accepted as they are; the token behind them is the one the verifier takes without proposals.
 struct FirstConflictParams {
   ControlBlock control;
-  RowPlan plan;         // logits for all rows: num_drafted + 1 a sequence
-  const float* logits;  // [rows, vocab]
+  RowPlan plan;          // logits for all rows: num_drafted + 1 a sequence
+  const float* logits;   // [rows, vocab]
+  bool sampling = true;  // as DraftSampleParams'
 };
 void FirstConflict(ExecutionContext& ctx, const FirstConflictParams& params);
 void FirstConflictCpu(ExecutionContext& ctx, const FirstConflictParams& params);

@@ -6,16 +6,11 @@
 
 #include "kernels/common/logits_simd.h"
 #include "kernels/common/philox.h"
+#include "kernels/round_rules.h"
 #include "kernels/sampling.h"
 
 namespace sidewinder {
 namespace {
-
-float RandomFor(const SlotControl& slot, int32_t position, RandomPurpose purpose,
-                int32_t index = 0) {
-  return RandomUniform(slot.seed, slot.sequence, static_cast<uint32_t>(position), purpose,
-                       static_cast<uint32_t>(index));
-}
 
 // Zeroes everything below the k-th largest value.
 void KeepTopK(std::vector<float>& scratch, int32_t k, float* probs, int32_t n) {
@@ -124,6 +119,11 @@ class Judge {
 
   bool Accepts(int32_t j, int32_t* correction) {
     const int32_t proposal = slot_.draft[j];
+    if (slot_.synthetic_acceptance >= 0.0f) {
+      if (SyntheticAccepts(slot_, slot_.num_tokens + j)) return true;
+      *correction = OwnToken(j);
+      return false;
+    }
     if (slot_.temperature <= 0.0f || slot_.coupled) {
       *correction = OwnToken(j);
       return *correction == proposal;
@@ -158,43 +158,6 @@ class Judge {
   const float* logits_;
   std::vector<float> probs_;
 };
-
-bool IsStop(const SlotControl& slot, int32_t token) {
-  const int32_t* end = slot.stop_tokens + slot.num_stop_tokens;
-  return std::find(slot.stop_tokens, end, token) != end;
-}
-
-// Appends the accepted proposals and `next`, up to the end of the text.
-void CommitTokens(SlotControl& slot, const Judge::Verdict& verdict) {
-  int32_t committed = 0;
-  while (committed <= verdict.accepted && slot.finish == SlotFinish::kRunning) {
-    const int32_t token = committed < verdict.accepted ? slot.draft[committed] : verdict.next;
-    slot.tokens[slot.num_tokens++] = token;
-    ++committed;
-    if (IsStop(slot, token)) {
-      slot.finish = SlotFinish::kStop;
-    } else if (slot.num_tokens >= slot.max_tokens) {
-      slot.finish = SlotFinish::kLength;
-    }
-  }
-  slot.num_accepted = std::min(committed, verdict.accepted);
-  slot.active = slot.finish == SlotFinish::kRunning;
-}
-
-void CountRound(SlotControl& slot) {
-  // About the last 25 proposals' worth of history: reacts within a paragraph, does not jitter.
-  constexpr float kMemory{0.96f};
-  for (int32_t j = 0; j < slot.num_drafted; ++j) {
-    ++slot.drafted_at[j];
-    slot.accepted_at[j] += j < slot.num_accepted;
-    if (j <= slot.num_accepted) {  // proposals behind the first conflict say nothing
-      slot.acceptance = kMemory * slot.acceptance + (1.0f - kMemory) * (j < slot.num_accepted);
-    }
-  }
-  ++slot.rounds;
-  slot.drafted += slot.num_drafted;
-  slot.accepted += slot.num_accepted;
-}
 
 }  // namespace
 
@@ -256,7 +219,8 @@ void FirstConflictCpu(ExecutionContext& ctx, const FirstConflictParams& params) 
       SlotControl& slot = params.control.slots[sequence.slot];
       const float* logits =
           params.logits + static_cast<int64_t>(sequence.first_row) * params.control.vocab_size;
-      CommitTokens(slot, Judge(params.control, sequence.slot, logits).Run());
+      const Judge::Verdict verdict = Judge(params.control, sequence.slot, logits).Run();
+      CommitTokens(slot, verdict.accepted, verdict.next);
       CountRound(slot);
     }
   });

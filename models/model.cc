@@ -122,6 +122,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& fold
   }
   info.path = folder;
   info.device = device->name();
+  info.device_description = device->description();
   return std::make_shared<const Model>(std::move(info), std::move(network), std::move(tokenizer),
                                        std::move(device));
 }

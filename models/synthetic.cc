@@ -15,19 +15,20 @@ namespace sidewinder {
 namespace {
 
 struct Preset {
-  const char* name;
-  const char* layer;  // as ssm_cfg.layer of the original configs
+  absl::string_view name;
+  absl::string_view layer;  // as ssm_cfg.layer of the original configs
   int64_t hidden_size;
   int64_t num_layers;
 };
 
-// Hyper-parameters of the released state-spaces models.
+// Hyper-parameters of the released state-spaces models, and two small enough for tests.
 constexpr Preset kPresets[] = {
     {"mamba-130m", "Mamba1", 768, 24},   {"mamba-370m", "Mamba1", 1024, 48},
     {"mamba-790m", "Mamba1", 1536, 48},  {"mamba-1.4b", "Mamba1", 2048, 48},
     {"mamba-2.8b", "Mamba1", 2560, 64},  {"mamba2-130m", "Mamba2", 768, 24},
     {"mamba2-370m", "Mamba2", 1024, 48}, {"mamba2-780m", "Mamba2", 1536, 48},
     {"mamba2-1.3b", "Mamba2", 2048, 48}, {"mamba2-2.7b", "Mamba2", 2560, 64},
+    {"mamba-tiny", "Mamba1", 64, 2},     {"mamba2-tiny", "Mamba2", 64, 2},
 };
 
 // SplitMix64 (Steele, Lea, Flood 2014): a stream of well mixed numbers, one a call.
@@ -54,11 +55,11 @@ float InverseSoftplus(float value) { return value + std::log(-std::expm1(-value)
 absl::StatusOr<ModelConfig> SyntheticConfig(absl::string_view preset) {
   for (const Preset& known : kPresets) {
     if (preset != known.name) continue;
+    const int multiple = known.layer == "Mamba1" ? 8 : 16;
     const std::string text = absl::StrFormat(
         R"({"d_model": %d, "n_layer": %d, "vocab_size": 50277, "ssm_cfg": {"layer": "%s"},
             "pad_vocab_size_multiple": %d, "tie_embeddings": true})",
-        known.hidden_size, known.num_layers, known.layer,
-        known.layer == kPresets[0].layer ? 8 : 16);
+        known.hidden_size, known.num_layers, known.layer, multiple);
     SW_ASSIGN_OR_RETURN(const Json json, ParseJson(text, absl::StrCat(kSyntheticPrefix, preset)));
     return ParseConfig(json, absl::StrCat(kSyntheticPrefix, preset));
   }
@@ -68,7 +69,7 @@ absl::StatusOr<ModelConfig> SyntheticConfig(absl::string_view preset) {
 
 std::vector<std::string> SyntheticPresets() {
   std::vector<std::string> names;
-  for (const Preset& preset : kPresets) names.push_back(preset.name);
+  for (const Preset& preset : kPresets) names.emplace_back(preset.name);
   return names;
 }
 

@@ -112,6 +112,7 @@ absl::Status Decoder::FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRe
   control.seed = request.sampling.seed;
   control.sequence = request.sequence;
   control.coupled = request.coupled;
+  control.synthetic_acceptance = request.synthetic_acceptance;
   control.num_tokens = static_cast<int32_t>(request.tokens.size());
   control.acceptance = kInitialAcceptance;
   control.active = 1;

@@ -43,6 +43,7 @@ struct SlotRequest {
   SamplingParams sampling;
   uint32_t sequence = 0;
   bool coupled = false;
+  float synthetic_acceptance = -1.0f;  // as SlotControl's; negative: off
 };
 
 // Not thread-safe. All calls take place on one stream, the model's device.

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "runtime/device.h"
 #include "runtime/status_macros.h"
 #include "speculative/drafters/model_drafter.h"
 #include "speculative/drafters/ngram_drafter.h"
@@ -16,6 +17,13 @@ namespace {
 constexpr float kProposalOverhead{0.03f};
 
 constexpr int32_t kMaxNgram{64};
+
+absl::Status CheckDevice(const Model& verifier, const Model& draft) {
+  if (draft.device().name() == verifier.device().name()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "draft model %s is on %s, verifier %s on %s; both must be on one device", draft.info().path,
+      draft.device().name(), verifier.info().path, verifier.device().name()));
+}
 
 absl::Status CheckVocabulary(const Model& verifier, const Model& draft) {
   if (draft.info().vocab_limit != verifier.info().vocab_limit) {
@@ -41,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Drafter>> CreateModelDrafter(const EngineOptions&
                                                             int32_t max_draft) {
   const std::shared_ptr<const Model>& draft = options.drafter.model;
   if (draft == nullptr) return absl::InvalidArgumentError("no draft model given");
+  SW_RETURN_IF_ERROR(CheckDevice(*options.model, *draft));
   SW_RETURN_IF_ERROR(CheckVocabulary(*options.model, *draft));
   ModelDrafterOptions model;
   model.model = draft;

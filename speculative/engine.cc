@@ -71,6 +71,11 @@ absl::Status CheckOptions(const EngineOptions& options) {
   SW_RETURN_IF_ERROR(CheckRange("max_sequences", options.max_sequences, 1, 1024));
   SW_RETURN_IF_ERROR(CheckRange("checkpoint_stride", options.checkpoint_stride, 1, 4096));
   SW_RETURN_IF_ERROR(CheckRange("prefill_chunk", options.prefill_chunk, 0, 4096));
+  if (!(options.synthetic_acceptance <= 1.0)) {  // written so that NaN is refused
+    return absl::InvalidArgumentError(
+        absl::StrFormat("synthetic_acceptance is %g; legal are 0 to 1, or less than 0 (off)",
+                        options.synthetic_acceptance));
+  }
   return CheckRange("num_threads", options.num_threads, 0, 4096);
 }
 
@@ -151,6 +156,7 @@ class Engine::Impl {
   EngineMemory memory() const;
   absl::StatusOr<RequestId> Submit(Request request);
   absl::StatusOr<std::vector<RequestUpdate>> Step(int64_t rounds);
+  absl::Status Run(const std::function<bool(const RequestUpdate&)>& on_update);
   absl::StatusOr<GenerateResult> Generate(
       Request request, const std::function<bool(const RequestUpdate&)>& on_update);
   bool idle() const { return waiting_.empty() && running_.empty(); }
@@ -184,6 +190,7 @@ class Engine::Impl {
   absl::Status JoinWaiting();
   RequestUpdate Collect(RequestId id, Job& job);
   void CollectRound(std::vector<RequestUpdate>& updates);
+  absl::Status PauseAndCollect(std::vector<RequestUpdate>& updates);
   bool NeedsExactState() const;
   void Finish(Job& job, FinishReason reason, RequestUpdate* update);
   void FreeSlot(Job& job);
@@ -300,6 +307,7 @@ SlotRequest Engine::Impl::ForSlot(const Job& job) const {
   slot.sampling = job.request.sampling;
   slot.sequence = job.request.sequence;
   slot.coupled = options_.acceptance == AcceptanceMethod::kCoupled;
+  slot.synthetic_acceptance = static_cast<float>(options_.synthetic_acceptance);
   return slot;
 }
 
@@ -400,6 +408,16 @@ void Engine::Impl::CollectRound(std::vector<RequestUpdate>& updates) {
   std::erase_if(running_, [this](RequestId id) { return jobs_.at(id).finished; });
 }
 
+// Ends a running loop after the round at hand and collects what nobody has seen.
+absl::Status Engine::Impl::PauseAndCollect(std::vector<RequestUpdate>& updates) {
+  SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
+  while (decoder_->pending() > 0) {
+    SW_RETURN_IF_ERROR(decoder_->Next(*stream_).status());
+    CollectRound(updates);
+  }
+  return absl::OkStatus();
+}
+
 // A text that may end in the middle of a round, and whose state is wanted at that very token, must
 // not run ahead of the host that looks for its end.
 bool Engine::Impl::NeedsExactState() const {
@@ -412,11 +430,7 @@ bool Engine::Impl::NeedsExactState() const {
 absl::StatusOr<std::vector<RequestUpdate>> Engine::Impl::Step(int64_t rounds) {
   std::vector<RequestUpdate> updates;
   if (!waiting_.empty() && !free_slots_.empty()) {
-    SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
-    while (decoder_->pending() > 0) {
-      SW_RETURN_IF_ERROR(decoder_->Next(*stream_).status());
-      CollectRound(updates);
-    }
+    SW_RETURN_IF_ERROR(PauseAndCollect(updates));
     SW_RETURN_IF_ERROR(JoinWaiting());
   }
   if (running_.empty() || !updates.empty()) return updates;
@@ -427,6 +441,20 @@ absl::StatusOr<std::vector<RequestUpdate>> Engine::Impl::Step(int64_t rounds) {
     CollectRound(updates);
   }
   return updates;
+}
+
+absl::Status Engine::Impl::Run(const std::function<bool(const RequestUpdate&)>& on_update) {
+  bool go_on = true;
+  while (go_on && !idle()) {
+    SW_ASSIGN_OR_RETURN(const std::vector<RequestUpdate> updates, Step(kFreeRun));
+    for (const RequestUpdate& update : updates) {
+      if (on_update != nullptr && !on_update(update)) go_on = false;
+    }
+  }
+  std::vector<RequestUpdate> rest;
+  SW_RETURN_IF_ERROR(PauseAndCollect(rest));
+  if (on_update != nullptr) std::for_each(rest.begin(), rest.end(), on_update);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Engine::Impl::Job*> Engine::Impl::Find(RequestId id) {
@@ -559,6 +587,9 @@ absl::StatusOr<RequestId> Engine::Submit(Request request) {
   return impl_->Submit(std::move(request));
 }
 absl::StatusOr<std::vector<RequestUpdate>> Engine::Step() { return impl_->Step(/*rounds=*/1); }
+absl::Status Engine::Run(const std::function<bool(const RequestUpdate&)>& on_update) {
+  return impl_->Run(on_update);
+}
 bool Engine::idle() const { return impl_->idle(); }
 absl::Status Engine::Cancel(RequestId id) { return impl_->Cancel(id); }
 absl::StatusOr<GenerateResult> Engine::TakeResult(RequestId id) { return impl_->TakeResult(id); }

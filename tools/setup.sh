@@ -3,6 +3,7 @@
 # Takes milliseconds and no network when everything is there.
 #
 #   tools/setup.sh            what `make demo` and `make test` need
+#   tools/setup.sh bench      also what the micro-benchmarks need (presets cuda and bench)
 #   tools/setup.sh dev        also clang, clang-format and clang-tidy (fuzz targets, format, lint)
 set -euo pipefail
 
@@ -14,12 +15,13 @@ packages=(
 )
 case "${1:-}" in
   "") ;;
+  bench) packages+=(libbenchmark-dev) ;;
   dev)
     tools+=(clang++:clang clang-format:clang-format clang-tidy:clang-tidy ccache:ccache)
     packages+=(libbenchmark-dev)
     ;;
   *)
-    echo "setup.sh: unknown argument '$1'; legal: dev" >&2
+    echo "setup.sh: unknown argument '$1'; legal: bench, dev" >&2
     exit 2
     ;;
 esac

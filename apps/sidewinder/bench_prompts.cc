@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "apps/sidewinder/flags.h"
 #include "apps/sidewinder/input.h"
 #include "runtime/json.h"
 #include "runtime/status_macros.h"
@@ -102,6 +103,14 @@ Prompts BuiltInPrompts(const Model& model, int64_t limit) {
     }
   }
   prompts.resize(std::min<int64_t>(limit, static_cast<int64_t>(prompts.size())));
+  return prompts;
+}
+
+Prompts MadeUpPrompts(const Model& model, int32_t num_tokens, int64_t count) {
+  Prompts prompts;
+  for (int64_t i = 0; i < count; ++i) {
+    prompts.push_back(MadeUpIds(model, num_tokens, static_cast<uint32_t>(i)));
+  }
   return prompts;
 }
 

@@ -20,6 +20,9 @@ absl::StatusOr<Prompts> ReadPrompts(const std::string& path, const Model& model,
 // The ones at hand: openings of stories and notes, or fixed ids for a model without tokenizer.
 Prompts BuiltInPrompts(const Model& model, int64_t limit);
 
+// `count` prompts of `num_tokens` made-up ids, all different, the same in every run.
+Prompts MadeUpPrompts(const Model& model, int32_t num_tokens, int64_t count);
+
 }  // namespace sidewinder::cli
 
 #endif  // SIDEWINDER_APPS_SIDEWINDER_BENCH_PROMPTS_H_

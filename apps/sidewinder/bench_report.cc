@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "apps/sidewinder/flags.h"
 #include "apps/sidewinder/stats_json.h"
 
 namespace sidewinder::cli {
@@ -32,19 +33,30 @@ std::string Method(const SamplingParams& sampling) {
                          sampling.seed);
 }
 
+// What the floor of plain decoding counts, and at which bandwidth.
+std::string FloorText(const BenchReport& report) {
+  const double bandwidth = report.read_bandwidth / 1e9;
+  if (!report.CountsStates()) return absl::StrFormat("%.2f GB/s read over the weights", bandwidth);
+  const RoundBytes bytes = report.BytesPerRound(report.batch, 0);
+  return absl::StrFormat(
+      "%.2f GB/s over %.1f MB of weights and %.1f MB of states (%s) a round", bandwidth,
+      bytes.weights / 1e6, bytes.states / 1e6,
+      report.checkpoint_policy == CheckpointPolicy::kWhenLogFull ? "read" : "read and written");
+}
+
 std::string Heading(const BenchReport& report) {
-  std::string text = absl::StrFormat("machine   %s, %d threads\n", report.machine, report.threads);
+  std::string text = absl::StrFormat("machine   %s\n", MachineText(report.model, report.threads));
   absl::StrAppendFormat(&text, "model     %s\n", ModelLine(report.model));
   absl::StrAppendFormat(&text, "draft     %s\n",
                         report.draft ? ModelLine(*report.draft) : report.draft_name);
-  absl::StrAppendFormat(&text, "prompts   %d (%s), up to %d new tokens each, %s%s\n",
+  absl::StrAppendFormat(&text, "prompts   %d (%s), up to %d new tokens each, %s%s%s\n",
                         report.num_prompts, report.prompts_name, report.max_new_tokens,
                         Method(report.sampling),
+                        report.batch > 1 ? absl::StrCat(", ", report.batch, " at a time") : "",
                         report.repeat > 1 ? absl::StrCat(", median of ", report.repeat) : "");
-  absl::StrAppendFormat(
-      &text, "floor     %.1f tokens/s plain: %.2f GB/s read over the weights, measured now\n",
-      report.FloorTokensPerSecond(), report.read_bandwidth / 1e9);
-  return text;
+  absl::StrAppendFormat(&text, "floor     %.1f tokens/s plain: %s, measured now\n",
+                        report.FloorTokensPerSecond(), FloorText(report));
+  return text + SyntheticAcceptanceText(report.synthetic_acceptance);
 }
 
 std::string TableRow(const BenchReport& report, const BenchRow& row) {
@@ -68,6 +80,13 @@ OrderedJson ModelJson(const ModelInfo& info) {
           {"device", info.device}, {"dtype", info.dtype},   {"weight_bytes", info.weight_bytes}};
 }
 
+OrderedJson RoundBytesJson(const RoundBytes& bytes) {
+  return {{"weights", bytes.weights},
+          {"draft_weights", bytes.draft_weights},
+          {"states", bytes.states},
+          {"total", bytes.total()}};
+}
+
 OrderedJson RowJson(const BenchReport& report, const BenchRow& row) {
   return {
       {"draft_tokens", DraftTokensJson(row.draft_tokens)},
@@ -88,10 +107,40 @@ OrderedJson RowJson(const BenchReport& report, const BenchRow& row) {
       {"new_tokens", row.stats.new_tokens},
       {"decode_ms", row.stats.decode_ms},
       {"ttft_ms", row.stats.ttft_ms},
+      {"batch_rounds", row.passes},
+      {"sequences_per_round", row.SequencesPerRound()},
+      {"floor_bytes_per_round", RoundBytesJson(row.round_bytes)},
   };
 }
 
 }  // namespace
+
+DecodeStats BatchStats(const std::vector<GenerateResult>& batch) {
+  DecodeStats total;
+  double ttft_ms = 0;
+  double decode_ms = 0;
+  for (const GenerateResult& result : batch) {
+    total.Add(result.stats);
+    ttft_ms = std::max(ttft_ms, result.stats.ttft_ms);
+    decode_ms = std::max(decode_ms, result.stats.decode_ms);
+  }
+  total.ttft_ms = ttft_ms;
+  total.decode_ms = decode_ms;
+  return total;
+}
+
+void BenchRow::AddBatch(const std::vector<GenerateResult>& batch) {
+  const DecodeStats total = BatchStats(batch);
+  int64_t rounds = 0;
+  for (const GenerateResult& result : batch) rounds = std::max(rounds, result.stats.rounds);
+  stats.Add(total);
+  passes += rounds;
+  tokens_per_second.push_back(total.TokensPerSecond());
+}
+
+double BenchRow::SequencesPerRound() const {
+  return Ratio(static_cast<double>(stats.rounds), static_cast<double>(passes));
+}
 
 double BenchRow::MedianTokensPerSecond() const {
   std::vector<double> sorted = tokens_per_second;
@@ -107,22 +156,37 @@ double BenchRow::EndToEndTokensPerSecond() const {
 
 double BenchRow::MsPerRound() const {
   const auto first_rounds = static_cast<int64_t>(tokens_per_second.size());
-  return Ratio(stats.decode_ms, static_cast<double>(stats.rounds - first_rounds));
+  return Ratio(stats.decode_ms, static_cast<double>(passes - first_rounds));
+}
+
+RoundBytes BenchReport::BytesPerRound(double sequences, double proposals) const {
+  RoundBytes bytes;
+  bytes.weights = static_cast<double>(model.weight_bytes);
+  if (draft) bytes.draft_weights = proposals * static_cast<double>(draft->weight_bytes);
+  if (!CountsStates()) return bytes;
+  const bool snapshots = checkpoint_policy == CheckpointPolicy::kSnapshotPerToken;
+  const double writes = checkpoint_policy == CheckpointPolicy::kWhenLogFull ? 0
+                        : snapshots                                         ? 1 + proposals
+                                                                            : 1;
+  bytes.states = sequences * (1 + writes) * static_cast<double>(model.state_bytes);
+  if (draft && proposals > 0) {
+    const double draft_writes = snapshots ? proposals : writes;
+    bytes.states +=
+        sequences * (proposals + draft_writes) * static_cast<double>(draft->state_bytes);
+  }
+  return bytes;
 }
 
 double BenchReport::FloorTokensPerSecond() const {
-  return Ratio(read_bandwidth, static_cast<double>(model.weight_bytes));
+  return batch * Ratio(read_bandwidth, BytesPerRound(batch, 0).total());
 }
 
 void SetFloor(const BenchReport& report, BenchRow& row) {
-  if (row.draft_tokens == 0 || !report.draft) {
-    row.floor_tokens_per_second = row.stats.MeanAcceptanceLength() * report.FloorTokensPerSecond();
-    return;
-  }
-  const double round_bytes = static_cast<double>(report.model.weight_bytes) +
-                             Proposals(row) * static_cast<double>(report.draft->weight_bytes);
-  row.floor_tokens_per_second =
-      row.stats.MeanAcceptanceLength() * Ratio(report.pair_read_bandwidth, round_bytes);
+  const bool pair = row.draft_tokens != 0 && report.draft;
+  row.round_bytes = report.BytesPerRound(row.SequencesPerRound(), pair ? Proposals(row) : 0);
+  const double bandwidth = pair ? report.pair_read_bandwidth : report.read_bandwidth;
+  row.floor_tokens_per_second = row.SequencesPerRound() * row.stats.MeanAcceptanceLength() *
+                                Ratio(bandwidth, row.round_bytes.total());
 }
 
 OrderedJson BenchJson(const BenchReport& report) {
@@ -130,8 +194,8 @@ OrderedJson BenchJson(const BenchReport& report) {
   for (const BenchRow& row : report.rows) results.push_back(RowJson(report, row));
   return {
       {"results", std::move(results)},
-      {"machine", report.machine},
-      {"threads", report.threads},
+      {"machine", report.model.device_description},
+      {"threads", report.threads > 0 ? OrderedJson(report.threads) : OrderedJson(nullptr)},
       {"model", ModelJson(report.model)},
       {"draft", report.draft ? ModelJson(*report.draft) : OrderedJson(report.draft_name)},
       {"prompts", report.num_prompts},
@@ -143,6 +207,8 @@ OrderedJson BenchJson(const BenchReport& report) {
       {"read_bytes_per_second", report.read_bandwidth},
       {"pair_read_bytes_per_second", report.pair_read_bandwidth},
       {"floor_tokens_per_second", report.FloorTokensPerSecond()},
+      {"batch", report.batch},
+      {"synthetic_acceptance", SyntheticAcceptanceJson(report.synthetic_acceptance)},
   };
 }
 

@@ -1,6 +1,7 @@
 #include "apps/sidewinder/flags.h"
 
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -90,10 +91,13 @@ CLI::Validator Between(int64_t min, int64_t max) {
 }
 
 void AddModelFlags(CLI::App& app, ModelFlags& flags) {
-  app.add_option("--model", flags.model, "Folder of the model that decides (Hugging Face layout)")
+  app.add_option("--model", flags.model,
+                 "Folder of the model that decides (Hugging Face layout), or\n"
+                 "synthetic:<preset>, e.g. synthetic:mamba-2.8b: random weights")
       ->required()
       ->type_name("DIR");
-  app.add_option("--device", flags.options.device, "auto, cpu, cuda or cuda:<i>")
+  app.add_option("--device", flags.options.device,
+                 "auto (a GPU if there is one), cpu, cuda or cuda:<i>; of the draft, too")
       ->capture_default_str()
       ->type_name("DEVICE");
   app.add_option("--dtype", flags.options.dtype,
@@ -112,8 +116,14 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelFlags& flags) 
   return Model::Load(flags.model, flags.options);
 }
 
-int NumThreads(const ModelFlags& flags) {
+int NumThreads(const ModelFlags& flags, const Model& model) {
+  if (model.info().device != "cpu") return 0;
   return flags.threads > 0 ? flags.threads : AvailableCores();
+}
+
+std::string MachineText(const ModelInfo& info, int threads) {
+  if (threads == 0) return info.device_description;
+  return absl::StrCat(info.device_description, ", ", threads, " threads");
 }
 
 absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const ModelFlags& flags) {
@@ -161,8 +171,9 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
       ->capture_default_str()
       ->type_name("N")
       ->group("State");
-  app.add_option("--prefill-chunk", flags.prefill_chunk, "Prompt tokens evaluated at once")
-      ->check(Between(1, 4096))
+  app.add_option("--prefill-chunk", flags.prefill_chunk,
+                 "Prompt tokens evaluated at once; 0: what suits the device")
+      ->check(Between(0, 4096))
       ->capture_default_str()
       ->type_name("N")
       ->group("State");
@@ -172,6 +183,11 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
       ->check(OneOf({kRejection, kCoupled}))
       ->capture_default_str()
       ->type_name("METHOD");
+  app.add_option("--synthetic-acceptance", flags.synthetic_acceptance,
+                 "Accept every proposal with probability P whatever the verifier says, to\n"
+                 "measure speed with random weights; the text is then meaningless")
+      ->check(In("[0, 1]", 0, 1))
+      ->type_name("P");
 }
 
 EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& model) {
@@ -185,6 +201,7 @@ EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& mode
       flags.acceptance == kRejection ? AcceptanceMethod::kRejection : AcceptanceMethod::kCoupled;
   options.prefill_chunk = flags.prefill_chunk;
   options.num_threads = model.threads;
+  options.synthetic_acceptance = flags.synthetic_acceptance;
   return options;
 }
 
@@ -192,6 +209,10 @@ absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& mo
                                          const std::string& file_flag, bool add_special_tokens) {
   TokenizedText result;
   const Tokenizer* tokenizer = model.tokenizer().get();
+  if (flags.made_up) {
+    result.ids = MadeUpIds(model, *flags.made_up);
+    return result;
+  }
   if (flags.ids) {
     SW_ASSIGN_OR_RETURN(result.ids, ParseIds("--prompt-ids", *flags.ids));
     SW_RETURN_IF_ERROR(CheckIds(result.ids, model));
@@ -214,6 +235,13 @@ absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& mo
   result.ids = tokenizer->Encode(text, add_special_tokens);
   result.bytes = static_cast<int64_t>(text.size());
   return result;
+}
+
+std::vector<int32_t> MadeUpIds(const Model& model, int32_t count, uint32_t stream) {
+  std::mt19937 random(stream);
+  std::vector<int32_t> ids(count);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % model.info().vocab_limit);
+  return ids;
 }
 
 absl::StatusOr<std::vector<int32_t>> ParseIds(const std::string& flag, const std::string& text) {

@@ -28,32 +28,37 @@ struct ModelFlags {
 };
 void AddModelFlags(CLI::App& app, ModelFlags& flags);
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelFlags& flags);
-int NumThreads(const ModelFlags& flags);  // at least 1
+int NumThreads(const ModelFlags& flags, const Model& model);  // at least 1 on a CPU, 0 on a GPU
+std::string MachineText(const ModelInfo& info, int threads);  // "Intel(R) Xeon(R) ..., 8 threads"
 
-// The draft: a folder, "ngram" or "none".
+// The draft: a folder, "synthetic:<preset>", "ngram" or "none".
 absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const ModelFlags& flags);
 
 // --temperature --top-k --top-p --min-p --seed
 void AddSamplingFlags(CLI::App& app, SamplingParams& sampling);
 
-// --checkpoint-policy --checkpoint-stride --acceptance --prefill-chunk
+// --checkpoint-policy --checkpoint-stride --acceptance --prefill-chunk --synthetic-acceptance
 struct EngineFlags {
   std::string checkpoint_policy = "every-round";
   std::string acceptance = "rejection";
   int32_t checkpoint_stride = EngineOptions().checkpoint_stride;
   int32_t prefill_chunk = EngineOptions().prefill_chunk;
+  double synthetic_acceptance = EngineOptions().synthetic_acceptance;
 };
 void AddEngineFlags(CLI::App& app, EngineFlags& flags);
 // Everything but model, drafter, draft tokens and slots.
 EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& model);
 
-// A text, as a string, a file or token ids.
+// A text, as a string, a file, token ids or a number of made-up ids.
 struct TextFlags {
   std::optional<std::string> text;
   std::optional<std::string> file;
   std::optional<std::string> ids;
+  std::optional<int32_t> made_up;
 
-  int count() const { return text.has_value() + file.has_value() + ids.has_value(); }
+  int count() const {
+    return text.has_value() + file.has_value() + ids.has_value() + made_up.has_value();
+  }
 };
 
 struct TokenizedText {
@@ -66,6 +71,10 @@ struct TokenizedText {
 absl::StatusOr<TokenizedText> ReadTokens(const TextFlags& flags, const Model& model,
                                          const std::string& file_flag,
                                          bool add_special_tokens = true);
+
+// `count` pseudo-random tokens of the model, the same in every run; `stream` tells prompts apart.
+std::vector<int32_t> MadeUpIds(const Model& model, int32_t count, uint32_t stream = 0);
+inline constexpr int32_t kMaxMadeUpIds{1 << 20};
 
 // "1,2,3": non-negative integers. A usage error names the flag and the item.
 absl::StatusOr<std::vector<int32_t>> ParseIds(const std::string& flag, const std::string& text);

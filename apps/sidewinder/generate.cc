@@ -25,14 +25,16 @@ namespace sidewinder::cli {
 namespace {
 
 constexpr char kFooter[]{
-    "Exactly one of --prompt, --prompt-file and --prompt-ids; ids need no tokenizer. The text "
-    "goes\n"
-    "to standard output, figures to standard error. On a terminal green text was proposed by the\n"
-    "draft and accepted. Ctrl-C ends the text; a second one ends the program.\n\n"
+    "Exactly one of --prompt, --prompt-file, --prompt-ids and --prompt-tokens; ids need no\n"
+    "tokenizer. The text goes to standard output, figures to standard error. On a terminal green\n"
+    "text was proposed by the draft and accepted. Ctrl-C ends the text; a second one ends the\n"
+    "program.\n\n"
     "  sidewinder generate --model DIR --prompt 'Once upon a time'\n"
     "  sidewinder generate --model DIR --draft DIR --prompt-file story.txt --stream\n"
     "  sidewinder generate --model DIR --draft ngram --draft-tokens 6 --prompt-ids 1,2,3 --json\n"
-    "  sidewinder generate --model DIR --draft DIR --prompt 'A' --temperature 0.8 --top-p 0.9"};
+    "  sidewinder generate --model DIR --draft DIR --prompt 'A' --temperature 0.8 --top-p 0.9\n"
+    "  sidewinder generate --model synthetic:mamba-2.8b --draft synthetic:mamba-130m \\\n"
+    "    --prompt-tokens 16 --max-new-tokens 512 --draft-tokens 4 --synthetic-acceptance 0.8"};
 
 constexpr int kMaxSequences{1024};
 
@@ -56,8 +58,9 @@ absl::Status CheckUsage(const Flags& flags) {
   const int prompts = flags.prompt.count();
   if (prompts > 1 || (prompts == 0 && flags.restore_state.empty())) {
     return UsageError(
-        absl::StrCat("exactly one of --prompt, --prompt-file and --prompt-ids is needed, ", prompts,
-                     " are given"));
+        absl::StrCat("exactly one of --prompt, --prompt-file, --prompt-ids and --prompt-tokens is "
+                     "needed, ",
+                     prompts, " are given"));
   }
   if (flags.stream && flags.json) return UsageError("--stream and --json exclude each other");
   if (flags.num_sequences > 1) {
@@ -167,12 +170,15 @@ absl::Status Generation::Submit() {
 }
 
 absl::Status Generation::Decode() {
-  while (!engine_->idle()) {
-    if (Interrupted()) return CancelAll();
-    SW_ASSIGN_OR_RETURN(const std::vector<RequestUpdate> updates, engine_->Step());
-    for (const RequestUpdate& update : updates) SW_RETURN_IF_ERROR(Show(update));
+  absl::Status shown;
+  if (!Interrupted()) {
+    SW_RETURN_IF_ERROR(engine_->Run([this, &shown](const RequestUpdate& update) {
+      if (shown.ok()) shown = Show(update);
+      return shown.ok() && !Interrupted();
+    }));
   }
-  return absl::OkStatus();
+  SW_RETURN_IF_ERROR(shown);
+  return CancelAll();  // what is left
 }
 
 absl::Status Generation::Show(const RequestUpdate& update) {
@@ -207,6 +213,7 @@ absl::Status Generation::PrintResult(const GenerateResult& result, Sequence& seq
   SW_RETURN_IF_ERROR(output_.Write(sequence.shown + sequence.text.Finish(result.text) + "\n"));
   SW_RETURN_IF_ERROR(output_.Flush());
   std::fputs(StatsText(result.stats, result.finish).c_str(), stderr);
+  std::fputs(SyntheticAcceptanceText(flags_.engine.synthetic_acceptance).c_str(), stderr);
   return absl::OkStatus();
 }
 
@@ -224,6 +231,7 @@ OrderedJson Generation::ResultJson(const GenerateResult& result) const {
       {"device", model_->info().device},
       {"dtype", model_->info().dtype},
       {"seed", flags_.request.sampling.seed},
+      {"synthetic_acceptance", SyntheticAcceptanceJson(flags_.engine.synthetic_acceptance)},
   };
 }
 
@@ -233,12 +241,16 @@ void AddPromptFlags(CLI::App& app, Flags& flags) {
                  "File that holds it, used as it stands; -: standard input")
       ->type_name("F");
   app.add_option("--prompt-ids", flags.prompt.ids, "Its token ids")->type_name("1,2,3");
+  app.add_option("--prompt-tokens", flags.prompt.made_up,
+                 "Continue N made-up tokens, the same in every run: for benchmarks")
+      ->check(Between(1, kMaxMadeUpIds))
+      ->type_name("N");
 }
 
 void AddDraftFlags(CLI::App& app, Flags& flags) {
   app.add_option("--draft", flags.draft,
-                 "Folder of the model that proposes; ngram: what followed the last\n"
-                 "tokens before; none: plain decoding")
+                 "Folder (or synthetic:<preset>) of the model that proposes; ngram: what\n"
+                 "followed the last tokens before; none: plain decoding")
       ->capture_default_str()
       ->type_name("DIR|ngram|none");
   app.add_option("--draft-tokens", flags.draft_tokens,

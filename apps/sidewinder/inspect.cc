@@ -29,7 +29,7 @@ struct Flags {
 };
 
 struct Limit {
-  int threads;
+  int threads;  // 0: the device has none
   double bytes_per_second;
   double tokens_per_second;
 };
@@ -53,8 +53,8 @@ OrderedJson InspectJson(const Model& model, const Limit& limit) {
       {"eos_tokens", info.eos_tokens},
       {"tokenizer", model.tokenizer() != nullptr},
       {"fingerprint", absl::StrFormat("%016x", info.fingerprint)},
-      {"machine", CpuDescription()},
-      {"threads", limit.threads},
+      {"machine", info.device_description},
+      {"threads", limit.threads > 0 ? OrderedJson(limit.threads) : OrderedJson(nullptr)},
       {"read_bytes_per_second", limit.bytes_per_second},
       {"limit_tokens_per_second", limit.tokens_per_second},
   };
@@ -81,7 +81,7 @@ std::string InspectTable(const Model& model, const Limit& limit) {
                                info.conv_window_bytes));
   row("log row", absl::StrFormat("%d bytes", info.log_row_bytes));
   row("fingerprint", absl::StrFormat("%016x", info.fingerprint));
-  row("machine", absl::StrFormat("%s, %d threads", CpuDescription(), limit.threads));
+  row("machine", MachineText(info, limit.threads));
   row("limit",
       absl::StrFormat("%.0f tokens/s: %.1f GB/s measured over %.1f MB", limit.tokens_per_second,
                       limit.bytes_per_second / 1e9, static_cast<double>(info.weight_bytes) / 1e6));
@@ -91,8 +91,9 @@ std::string InspectTable(const Model& model, const Limit& limit) {
 absl::Status RunInspect(const Flags& flags) {
   SW_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model, LoadModel(flags.model));
   Limit limit;
-  limit.threads = NumThreads(flags.model);
-  limit.bytes_per_second = MeasureReadBandwidth(model->info().weight_bytes, limit.threads);
+  limit.threads = NumThreads(flags.model, *model);
+  SW_ASSIGN_OR_RETURN(limit.bytes_per_second,
+                      MeasureReadBandwidth(*model, model->info().weight_bytes, limit.threads));
   limit.tokens_per_second =
       limit.bytes_per_second / static_cast<double>(model->info().weight_bytes);
   return flags.json ? PrintJson(InspectJson(*model, limit), /*indent=*/2)

@@ -23,7 +23,7 @@ void BM_MultiStep(benchmark::State& state, testing::MultiStepShape shape) {
                                 .checkpoint = 0,
                                 .consumed = 0,
                                 .new_checkpoint = 0}});
-    RunMultiStep(testing::Implementation::kCpu, ctx, in, recurrent, plan.plan(), output.data());
+    RunMultiStep(testing::Implementation::kBackend, ctx, in, recurrent, plan.plan(), output.data());
   }
   testing::HostRowPlan plan({{.slot = 0,
                               .first_row = 0,
@@ -32,7 +32,7 @@ void BM_MultiStep(benchmark::State& state, testing::MultiStepShape shape) {
                               .consumed = replayed,
                               .new_checkpoint = replayed}});
   for (auto _ : state) {
-    RunMultiStep(testing::Implementation::kCpu, ctx, in, recurrent, plan.plan(), output.data());
+    RunMultiStep(testing::Implementation::kBackend, ctx, in, recurrent, plan.plan(), output.data());
     benchmark::ClobberMemory();
   }
   using benchmark::Counter;

@@ -143,6 +143,9 @@ struct EngineOptions {
   AcceptanceMethod acceptance = AcceptanceMethod::kRejection;
   int32_t prefill_chunk = 0;  // prompt tokens evaluated at once, 1..4096; 0: what suits the device
   int32_t num_threads = 0;    // 0: one per core
+  // Forces proposals to be accepted with this probability, 0..1, whatever the verifier says: for
+  // benchmarks of speed with random weights; < 0: off. The text is then meaningless.
+  double synthetic_acceptance = -1;
 };
 
 // Bytes an engine holds per sequence, verifier and drafter together.
@@ -190,6 +193,12 @@ class Engine {
   // happen and cancels it by returning false.
   absl::StatusOr<GenerateResult> Generate(
       Request request, const std::function<bool(const RequestUpdate&)>& on_update = nullptr);
+
+  // Decodes until no request is waiting or running. On a GPU the rounds follow one another without
+  // the host. `on_update` (may be null) sees updates as they happen and ends the run by returning
+  // false; it still sees those of rounds that are done by then, and what is not finished can be
+  // cancelled or decoded further.
+  absl::Status Run(const std::function<bool(const RequestUpdate&)>& on_update = nullptr);
 
   // Writes tokens and recurrent state of a running or kept request: version, fingerprints of the
   // models and a checksum included. The file appears whole or not at all.

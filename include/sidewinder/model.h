@@ -29,7 +29,9 @@ struct ModelInfo {
   std::string path;
   std::string family;  // "mamba", "mamba2"
   std::string device;  // "cpu", "cuda:0"
-  std::string dtype;   // of the matrices in memory
+  // "NVIDIA H100 80GB HBM3, compute capability 9.0"; a CPU: as CpuDescription()
+  std::string device_description;
+  std::string dtype;  // of the matrices in memory
   int64_t num_layers = 0;
   int64_t hidden_size = 0;
   int64_t vocab_size = 0;         // rows of the head

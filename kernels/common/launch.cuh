@@ -37,7 +37,8 @@ struct LaunchShape {
 };
 
 // Launches on the context's stream with programmatic dependent launch; code for architectures
-// without it just runs in order.
+// without it just runs in order. All kernels ask for the same split of first-level cache and shared
+// memory: a multiprocessor must be idle to change it, so kernels that differ could not overlap.
 template <class... Params, class... Args>
 cudaError_t LaunchKernel(const CudaContext& ctx, void (*kernel)(Params...),
                          const LaunchShape& shape, const Args&... args) {
@@ -47,20 +48,22 @@ cudaError_t LaunchKernel(const CudaContext& ctx, void (*kernel)(Params...),
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
     if (raised != cudaSuccess) return raised;
   }
-  cudaLaunchAttribute attributes[2];
+  cudaLaunchAttribute attributes[3];
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = shape.cluster;
-  attributes[1].val.clusterDim.y = 1;
-  attributes[1].val.clusterDim.z = 1;
+  attributes[1].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
+  attributes[1].val.sharedMemCarveout = cudaSharedmemCarveoutMaxShared;
+  attributes[2].id = cudaLaunchAttributeClusterDimension;
+  attributes[2].val.clusterDim.x = shape.cluster;
+  attributes[2].val.clusterDim.y = 1;
+  attributes[2].val.clusterDim.z = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = ctx.stream;
   config.attrs = attributes;
-  config.numAttrs = shape.cluster > 1 ? 2 : 1;
+  config.numAttrs = shape.cluster > 1 ? 3 : 2;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...);
 }
 

@@ -4,35 +4,38 @@
 #ifndef SIDEWINDER_KERNELS_COMMON_PHILOX_H_
 #define SIDEWINDER_KERNELS_COMMON_PHILOX_H_
 
-#include <array>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define SW_HOST_DEVICE __host__ __device__
-#else
-#define SW_HOST_DEVICE
-#endif
+#include "kernels/common/host_device.h"
 
 namespace sidewinder {
 
 // What a random number decides. Streams of different purposes are independent.
 enum class RandomPurpose : uint32_t {
-  kSample,  // the verifier draws a token
-  kAccept,  // a proposal is judged
-  kDraft,   // the drafter draws a token
-  kGumbel,  // shared noise of coupled sampling
+  kSample,     // the verifier draws a token
+  kAccept,     // a proposal is judged
+  kDraft,      // the drafter draws a token
+  kGumbel,     // shared noise of coupled sampling
+  kSynthetic,  // a proposal is accepted by lot
 };
 
-SW_HOST_DEVICE inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter,
-                                                         std::array<uint32_t, 2> key) {
+struct PhiloxCounter {
+  uint32_t words[4];
+};
+struct PhiloxKey {
+  uint32_t words[2];
+};
+
+SW_HOST_DEVICE inline PhiloxCounter Philox4x32(PhiloxCounter counter, PhiloxKey key) {
   for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{0xD2511F53} * counter[0];
-    const uint64_t product1 = uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
-               static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],
-               static_cast<uint32_t>(product0)};
-    key = {key[0] + 0x9E3779B9u, key[1] + 0xBB67AE85u};
+    const uint32_t* c = counter.words;
+    const uint64_t product0 = uint64_t{0xD2511F53} * c[0];
+    const uint64_t product1 = uint64_t{0xCD9E8D57} * c[2];
+    counter = {{static_cast<uint32_t>(product1 >> 32) ^ c[1] ^ key.words[0],
+                static_cast<uint32_t>(product1),
+                static_cast<uint32_t>(product0 >> 32) ^ c[3] ^ key.words[1],
+                static_cast<uint32_t>(product0)}};
+    key = {{key.words[0] + 0x9E3779B9u, key.words[1] + 0xBB67AE85u}};
   }
   return counter;
 }
@@ -42,14 +45,19 @@ SW_HOST_DEVICE inline float ToUniform(uint32_t bits) {
   return (static_cast<float>(bits >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
+// The four words behind numbers 4 * block .. 4 * block + 3 of RandomUniform.
+SW_HOST_DEVICE inline PhiloxCounter RandomWords(uint64_t seed, uint32_t sequence, uint32_t position,
+                                                RandomPurpose purpose, uint32_t block) {
+  return Philox4x32({{position, block, sequence, static_cast<uint32_t>(purpose)}},
+                    {{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)}});
+}
+
 // The number for one purpose at one position of one sequence; `index` numbers further draws there
 // (a vocabulary entry, for Gumbel noise).
 SW_HOST_DEVICE inline float RandomUniform(uint64_t seed, uint32_t sequence, uint32_t position,
                                           RandomPurpose purpose, uint32_t index = 0) {
-  const std::array<uint32_t, 4> bits =
-      Philox4x32({position, index / 4, sequence, static_cast<uint32_t>(purpose)},
-                 {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-  return ToUniform(bits[index % 4]);
+  const PhiloxCounter random = RandomWords(seed, sequence, position, purpose, index / 4);
+  return ToUniform(random.words[index % 4]);
 }
 
 }  // namespace sidewinder

@@ -134,6 +134,16 @@ class HelpTest(CliTest):
             ("exactly one of", ["score", "--model", VERIFIER]),
             ("--draft-tokens", ["bench", "--model", VERIFIER, "--draft-tokens", "1,,2"]),
             ("--threads", ["inspect", "--model", VERIFIER, "--threads", "-2"]),
+            ("exactly one of", ["generate", "--model", VERIFIER, "--prompt-ids", "1",
+                                "--prompt-tokens", "4"]),
+            ("--prompt-tokens", ["generate", "--model", VERIFIER, "--prompt-tokens", "0"]),
+            ("--prompt-tokens", ["bench", "--model", VERIFIER, "--prompt-tokens", "4", "--prompts",
+                                 "x.jsonl"]),
+            ("--synthetic-acceptance", ["generate", "--model", VERIFIER, "--prompt-ids", "1",
+                                        "--synthetic-acceptance", "1.5"]),
+            ("--synthetic-acceptance", ["bench", "--model", VERIFIER,
+                                        "--synthetic-acceptance", "nan"]),
+            ("--batch", ["bench", "--model", VERIFIER, "--batch", "0"]),
         ]:
             with self.subTest(args=args):
                 self.fail_with(2, pattern, *args)
@@ -275,6 +285,40 @@ class GenerateTest(CliTest):
         self.assertEqual(process.returncode, 0, error)
         self.assertTrue(out.endswith(b"\n"))
         self.assertIn(b"cancelled", error)
+
+
+class SyntheticTest(CliTest):
+    """Models of random weights, made-up prompts and acceptance by lot."""
+
+    TINY, TINY_DRAFT = "synthetic:mamba2-tiny", "synthetic:mamba-tiny"
+
+    def test_models_without_files(self):
+        made_up = ("--prompt-tokens", 16)
+        plain, again = (self.generate(model=self.TINY, prompt=made_up) for _ in range(2))
+        self.assertEqual(plain["prompt_tokens"], 16)
+        self.assertEqual(plain["token_ids"], again["token_ids"])
+        self.assertIsNone(plain["synthetic_acceptance"])
+        drafted = self.generate("--draft", self.TINY_DRAFT, model=self.TINY, prompt=made_up)
+        self.assertEqual(drafted["token_ids"], plain["token_ids"])
+        info = json.loads(self.succeed("inspect", "--model", self.TINY, "--json"))
+        self.assertEqual((info["family"], info["layers"], info["hidden_size"]), ("mamba2", 2, 64))
+        self.fail_with(1, "synthetic preset.*mamba-2.8b", "inspect", "--model", "synthetic:big")
+
+    def test_acceptance_by_lot_is_labelled(self):
+        lot = ["--draft", self.TINY_DRAFT, "--draft-tokens", 3, "--synthetic-acceptance"]
+        for probability in [0, 1]:
+            result = self.generate(*lot, probability, model=self.TINY)
+            self.assertEqual(result["synthetic_acceptance"], probability)
+            self.assertEqual(result["stats"]["acceptance_rate"], probability)
+        shown = call("generate", "--model", self.TINY, "--prompt-ids", IDS, *lot, "0.8")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertRegex(shown.stderr.decode(), "SYNTHETIC ACCEPTANCE: .* probability 0.8 ")
+        bench = ["bench", "--model", self.TINY, *lot, "0.8", "--prompt-tokens", 4,
+                 "--max-new-tokens", 8]
+        self.assertRegex(self.succeed(*bench), "(?m)^SYNTHETIC ACCEPTANCE: .* probability 0.8 ")
+        result = json.loads(self.succeed(*bench, "--json"))
+        self.assertEqual(result["synthetic_acceptance"], 0.8)
+        self.assertIsNone(result["results"][1]["identical"])
 
 
 class ColorTest(CliTest):
@@ -436,6 +480,23 @@ class BenchTest(CliTest):
             self.assertTrue(row["identical"])
         self.assertEqual(rows[0]["speedup"], 1)
         self.assertGreater(result["floor_tokens_per_second"], 0)
+        self.assertIsNone(result["synthetic_acceptance"])
+
+    def test_batches(self):
+        bench = ["bench", "--model", VERIFIER, "--draft", DRAFT, "--draft-tokens", 2,
+                 "--ignore-eos", "--json", "--max-new-tokens", 12]
+        result = json.loads(self.succeed(*bench, "--batch", 3, "--limit", 4))
+        self.assertEqual((result["batch"], result["prompts"]), (3, 6))  # the last batch is filled up
+        plain, drafted = result["results"]
+        self.assertEqual(plain["new_tokens"], 6 * 12)
+        self.assertEqual(plain["batch_rounds"], 2 * 12)
+        self.assertEqual(plain["sequences_per_round"], 3)
+        self.assertTrue(drafted["identical"])
+        self.assertEqual(plain["floor_bytes_per_round"]["weights"], result["model"]["weight_bytes"])
+        result = json.loads(self.succeed(*bench, "--batch", 2, "--prompt-tokens", 5))
+        self.assertEqual((result["batch"], result["prompts"]), (2, 2))
+        self.assertTrue(result["results"][1]["identical"])
+        self.assertIn("2 at a time", self.succeed(*bench[:-3], "--batch", 2, "--max-new-tokens", 4))
 
     def test_table(self):
         out = self.succeed("bench", "--model", self.texts, "--draft", "ngram", "--draft-tokens", 2,

@@ -200,7 +200,7 @@ TEST_P(MultiStepTest, MatchesReference) {
     for (HostRowPlan* plan : {&first, &second}) {
       const int64_t size = plan->num_rows() * shape.inner_dim();
       GuardedBuffer actual_out(size), expected_out(size), magnitude_out(size);
-      RunMultiStep(Implementation::kCpu, ctx, in, actual, plan->plan(), actual_out.data());
+      RunMultiStep(Implementation::kBackend, ctx, in, actual, plan->plan(), actual_out.data());
       RunMultiStep(Implementation::kReference, ctx, in, expected, plan->plan(),
                    expected_out.data());
       RunMultiStep(Implementation::kReference, ctx, in_magnitude, magnitude, plan->plan(),
@@ -246,7 +246,7 @@ class Session {
     take(text_.b, rows.b, shape.b_dim());
     take(text_.c, rows.c, shape.b_dim());
     GuardedBuffer out(num_rows * shape.inner_dim());
-    RunMultiStep(Implementation::kCpu, ctx, rows, state_, plan.plan(), out.data());
+    RunMultiStep(Implementation::kBackend, ctx, rows, state_, plan.plan(), out.data());
     EXPECT_TRUE(out.Intact() && state_.Intact());
     std::copy_n(out.data(), accepted * shape.inner_dim(),
                 output.begin() + consumed_ * shape.inner_dim());
@@ -360,7 +360,7 @@ TEST_P(MultiStepTest, SequencesStandAlone) {
     MultiStepState all(shape, 3, 16, 0);
     std::vector<float> outputs(together.num_rows() * shape.inner_dim());
     ExecutionContext ctx = Context(3);
-    RunMultiStep(Implementation::kCpu, ctx, in, all, together.plan(), outputs.data());
+    RunMultiStep(Implementation::kBackend, ctx, in, all, together.plan(), outputs.data());
     for (int s = 0; s < 3; ++s) {
       const SequenceRows& sequence = together.sequence(s);
       HostRowPlan plan({rows_of(0, sequence.num_rows)});
@@ -371,7 +371,7 @@ TEST_P(MultiStepTest, SequencesStandAlone) {
       }
       MultiStepState state(shape, 1, 16, 0);
       std::vector<float> output(sequence.num_rows * shape.inner_dim());
-      RunMultiStep(Implementation::kCpu, ctx, part, state, plan.plan(), output.data());
+      RunMultiStep(Implementation::kBackend, ctx, part, state, plan.plan(), output.data());
       EXPECT_TRUE(SameBits(output.data(), outputs.data() + sequence.first_row * shape.inner_dim(),
                            output.size()));
       EXPECT_TRUE(SameBits(state.checkpoint.data(),

@@ -439,7 +439,7 @@ TEST(ToJsonTest, RoundTrips) {
 }
 
 TEST(GoldenConfigTest, RealFilesLoadAndRoundTrip) {
-  for (const testing::GoldenModel& model : testing::ReadModelGoldens(SW_SOURCE_DIR)) {
+  for (const testing::GoldenModel& model : testing::ReadModelGoldens()) {
     SW_ASSERT_OK_AND_ASSIGN(const ModelConfig config, LoadConfig(model.folder));
     EXPECT_EQ(Name(config.family), model.family) << model.name;
     EXPECT_EQ(config.vocab_size, model.vocab_size) << model.name;

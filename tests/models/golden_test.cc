@@ -118,8 +118,7 @@ TEST_P(GoldenTest, CountsEveryStoredParameterOnce) {
   EXPECT_EQ(model_->info().num_parameters, elements);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
-                         ::testing::ValuesIn(testing::ReadModelGoldens(SW_SOURCE_DIR)),
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, ::testing::ValuesIn(testing::ReadModelGoldens()),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

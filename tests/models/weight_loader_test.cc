@@ -214,7 +214,7 @@ TEST(WeightLoaderTest, FingerprintDependsOnWeightsAndType) {
 }
 
 TEST(WeightLoaderTest, ReadsFoldersThatTransformersWrote) {
-  for (const testing::GoldenModel& model : testing::ReadModelGoldens(SW_SOURCE_DIR)) {
+  for (const testing::GoldenModel& model : testing::ReadModelGoldens()) {
     SW_ASSERT_OK_AND_ASSIGN(auto reader, WeightsReader::Open(model.folder));
     EXPECT_EQ(reader->Find("lm_head.weight") == nullptr, model.tied) << model.name;
     WeightLoader loader(std::move(reader));

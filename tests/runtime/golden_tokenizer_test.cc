@@ -12,7 +12,7 @@ namespace {
 
 TEST(GoldenTokenizerTest, GivesTheSameIds) {
   int num_texts = 0;
-  for (const testing::GoldenModel& model : testing::ReadModelGoldens(SW_SOURCE_DIR)) {
+  for (const testing::GoldenModel& model : testing::ReadModelGoldens()) {
     if (model.texts.empty()) continue;
     SW_ASSERT_OK_AND_ASSIGN(const auto tokenizer, Tokenizer::Load(model.folder));
     EXPECT_EQ(tokenizer->vocab_size(), model.vocab_size);

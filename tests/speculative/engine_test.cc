@@ -190,6 +190,49 @@ TEST(EngineTest, RequestsJoinAndLeaveBetweenRounds) {
   }
 }
 
+TEST(EngineTest, RunDecodesUntilNothingIsLeft) {
+  auto engine = MakeEngine({.drafter = DrafterOptions::Ngram(), .max_sequences = 2});
+  std::vector<Request> requests;
+  std::vector<RequestId> ids;
+  for (int32_t i = 0; i < 5; ++i) {
+    requests.push_back({.prompt = {i + 1, 7}, .max_new_tokens = 20 + 9 * i, .ignore_eos = true});
+    ids.push_back(*engine->Submit(requests.back()));
+  }
+  std::map<RequestId, std::vector<int32_t>> seen;
+  int updates = 0;
+  const auto see = [&](const RequestUpdate& update) {
+    for (const NewToken& token : update.tokens) seen[update.id].push_back(token.id);
+    return ++updates != 4;
+  };
+  ASSERT_TRUE(engine->Run(see).ok());  // ended by the fourth update
+  EXPECT_FALSE(engine->idle());
+  for (const RequestId id : ids) {
+    EXPECT_EQ(engine->Stats(id)->new_tokens, static_cast<int64_t>(seen[id].size()));
+  }
+  ASSERT_TRUE(engine->Run(see).ok());
+  EXPECT_TRUE(engine->idle());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const std::vector<int32_t> tokens = engine->TakeResult(ids[i])->tokens;
+    EXPECT_EQ(tokens, Plain(requests[i]).tokens) << "request " << i;
+    EXPECT_EQ(seen[ids[i]], tokens) << "request " << i;
+  }
+  ASSERT_TRUE(engine->Run().ok());  // nothing to do
+}
+
+TEST(EngineTest, SyntheticAcceptanceCountsAsAsked) {
+  const Request request{.prompt = kPrompt, .max_new_tokens = 1000, .ignore_eos = true};
+  for (const double probability : {0.0, 0.75, 1.0}) {
+    auto engine = MakeEngine({.drafter = DrafterOptions::FromModel(TestModel("mamba1_tied")),
+                              .draft_tokens = 3,
+                              .synthetic_acceptance = probability});
+    const GenerateResult result = Complete(*engine, request);
+    EXPECT_EQ(result.tokens.size(), 1000u);
+    ASSERT_FALSE(result.stats.AcceptanceByPosition().empty());
+    // The share of some 400 lots: a standard deviation is 0.02.
+    EXPECT_NEAR(result.stats.AcceptanceByPosition().front(), probability, 0.1);
+  }
+}
+
 TEST(EngineTest, CoupledSamplingIsTheSameForEveryDrafter) {
   for (const uint64_t seed : {1, 2, 3}) {
     const Request request{.prompt = kPrompt,
@@ -405,6 +448,8 @@ TEST(EngineTest, BadOptionsAreRefused) {
   refuse({.model = model, .checkpoint_stride = 0}, "checkpoint_stride");
   refuse({.model = model, .prefill_chunk = -1}, "prefill_chunk");
   refuse({.model = model, .num_threads = -1}, "num_threads");
+  refuse({.model = model, .synthetic_acceptance = 1.5}, "synthetic_acceptance is 1.5");
+  refuse({.model = model, .synthetic_acceptance = std::nan("")}, "synthetic_acceptance");
   refuse({.model = model, .drafter = DrafterOptions::Ngram(0, 3)}, "ngram");
   refuse({.model = model, .drafter = DrafterOptions::FromModel(nullptr)}, "no draft model");
   refuse({.model = model, .drafter = DrafterOptions::FromModel(TestModel("mamba2_odd"))},

@@ -16,46 +16,20 @@
 #include "kernels/common/philox.h"
 #include "kernels/common/thread_pool.h"
 #include "sidewinder/engine.h"
+#include "tests/testing/chi_square.h"
 #include "tests/testing/test_models.h"
 
 namespace sidewinder {
 namespace {
 
+using testing::ChiSquareSigmas;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using testing::TestModel;
 
 constexpr int32_t kVocab{12};
 constexpr int32_t kDraws{200'000};
-
-// Chi-square statistic of counts against probabilities, in standard deviations above its mean.
-// Cells with fewer than ten expected draws are pooled; a draw where p = 0 is infinitely bad.
-double ChiSquareSigmas(const std::vector<int64_t>& counts, const std::vector<double>& probs) {
-  const double total =
-      static_cast<double>(std::accumulate(counts.begin(), counts.end(), int64_t{0}));
-  double statistic = 0.0, pooled_expected = 0.0, pooled_count = 0.0;
-  int cells = 0;
-  const auto add = [&](double count, double expected) {
-    statistic += (count - expected) * (count - expected) / expected;
-    ++cells;
-  };
-  for (size_t i = 0; i < probs.size(); ++i) {
-    const double expected = probs[i] * total;
-    if (probs[i] == 0.0 && counts[i] > 0) return std::numeric_limits<double>::infinity();
-    if (expected >= 10.0) {
-      add(static_cast<double>(counts[i]), expected);
-    } else {
-      pooled_expected += expected;
-      pooled_count += static_cast<double>(counts[i]);
-    }
-  }
-  if (pooled_expected >= 10.0) add(pooled_count, pooled_expected);
-  const double freedom = cells - 1;
-  return (statistic - freedom) / std::sqrt(2.0 * freedom);
-}
-
-// One chance in a million and less for a correct sampler, fixed seeds besides.
-constexpr double kSigmas{6.0};
+constexpr double kSigmas{testing::kChiSquareSigmas};
 
 std::vector<float> Logits(uint32_t salt, float spread) {
   std::vector<float> logits(kVocab);
@@ -74,6 +48,7 @@ struct OneSlot {
     slot.temperature = 1.0f;
     slot.top_p = 1.0f;
     slot.seed = 1234;
+    slot.synthetic_acceptance = -1.0f;
     draft_probs.resize(kMaxDraft * kVocab);
     control = {.slots = &slot,
                .draft_probs = draft_probs.data(),
@@ -204,6 +179,42 @@ TEST(ChiSquareTest, NoticesOnePerCentOfBias) {
   EXPECT_LT(ChiSquareSigmas(counts, biased), kSigmas);
 }
 
+// By lot: each proposal is accepted with the given probability, whatever it is, and behind the
+// first one that is not stands the verifier's own token.
+TEST(SyntheticAcceptanceTest, CountsFollowTheProbability) {
+  ThreadPool pool(1);
+  ExecutionContext ctx{.pool = &pool};
+  constexpr int32_t kDrafted{3};
+  constexpr int32_t kRounds{20'000};
+  std::vector<float> logits((kDrafted + 1) * kVocab);
+  for (int32_t j = 0; j <= kDrafted; ++j) logits[j * kVocab + 7] = 1.0f;  // the verifier says 7
+  for (const float temperature : {0.0f, 0.01f}) {
+    for (const float p : {0.0f, 0.3f, 0.8f, 1.0f}) {
+      OneSlot one(kDrafted);
+      one.slot.temperature = temperature;
+      one.slot.synthetic_acceptance = p;
+      std::vector<int64_t> counts(kDrafted + 1);
+      for (uint32_t round = 0; round < kRounds; ++round) {
+        one.Reset(round, kDrafted);
+        for (int32_t j = 0; j < kDrafted; ++j) one.slot.draft[j] = j;
+        FirstConflict(ctx, {.control = one.control, .plan = one.plan, .logits = logits.data()});
+        ASSERT_EQ(one.slot.num_tokens, 5 + one.slot.num_accepted + 1);
+        for (int32_t j = 0; j < one.slot.num_accepted; ++j) ASSERT_EQ(one.tokens[5 + j], j);
+        ASSERT_EQ(one.tokens[5 + one.slot.num_accepted], 7);
+        ++counts[one.slot.num_accepted];
+      }
+      if (p == 0.0f || p == 1.0f) {
+        EXPECT_EQ(counts[p == 0.0f ? 0 : kDrafted], kRounds);
+        continue;
+      }
+      std::vector<double> probs;
+      for (int32_t j = 0; j < kDrafted; ++j) probs.push_back(std::pow(double{p}, j) * (1.0 - p));
+      probs.push_back(std::pow(double{p}, kDrafted));
+      EXPECT_LT(ChiSquareSigmas(counts, probs), kSigmas) << p;
+    }
+  }
+}
+
 TEST(SamplingDistributionTest, FiltersInOrder) {
   SlotControl slot = {};
   slot.temperature = 1.0f;
@@ -313,14 +324,16 @@ TEST(SamplingTest, EngineFollowsTheModel) {
 
 // Test vectors of the Random123 library.
 TEST(PhiloxTest, MatchesPublishedVectors) {
-  EXPECT_THAT(Philox4x32({0, 0, 0, 0}, {0, 0}),
+  EXPECT_THAT(Philox4x32({{0, 0, 0, 0}}, {{0, 0}}).words,
               ElementsAreArray({0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}));
-  EXPECT_THAT(
-      Philox4x32({0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu}, {0xffffffffu, 0xffffffffu}),
-      ElementsAreArray({0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
-  EXPECT_THAT(
-      Philox4x32({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, {0xa4093822u, 0x299f31d0u}),
-      ElementsAreArray({0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}));
+  EXPECT_THAT(Philox4x32({{0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu}},
+                         {{0xffffffffu, 0xffffffffu}})
+                  .words,
+              ElementsAreArray({0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
+  EXPECT_THAT(Philox4x32({{0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}},
+                         {{0xa4093822u, 0x299f31d0u}})
+                  .words,
+              ElementsAreArray({0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}));
 }
 
 }  // namespace

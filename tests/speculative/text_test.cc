@@ -7,11 +7,12 @@
 #include "runtime/status_macros.h"
 #include "sidewinder/engine.h"
 #include "speculative/text_stream.h"
+#include "tests/testing/source_dir.h"
 
 namespace sidewinder {
 namespace {
 
-const std::string kPair = std::string(SW_SOURCE_DIR) + "/checkpoints/";
+const std::string kPair = testing::SourceDir() + "/checkpoints/";
 
 std::shared_ptr<const Model> Load(const std::string& name) {
   auto model = Model::Load(kPair + name);

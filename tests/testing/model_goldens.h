@@ -13,6 +13,7 @@
 #include "runtime/json.h"
 #include "runtime/status_macros.h"
 #include "tests/testing/npy_reader.h"
+#include "tests/testing/source_dir.h"
 
 namespace sidewinder::testing {
 
@@ -48,9 +49,8 @@ struct GoldenModel {
   friend void PrintTo(const GoldenModel& model, std::ostream* out) { *out << model.name; }
 };
 
-// `source_dir` is the root of the repository (SW_SOURCE_DIR).
-inline std::vector<GoldenModel> ReadModelGoldens(const std::string& source_dir) {
-  const std::string root = source_dir + "/tests/goldens/models/";
+inline std::vector<GoldenModel> ReadModelGoldens() {
+  const std::string root = SourceDir() + "/tests/goldens/models/";
   std::ifstream file(root + "cases.json");
   const std::string text((std::istreambuf_iterator<char>(file)), {});
   const absl::StatusOr<Json> json = ParseJson(text, root + "cases.json");

@@ -112,60 +112,72 @@ struct MultiStepState {
   int64_t num_log_rows, num_snapshot_rows;
 };
 
-enum class Implementation { kCpu, kReference };
+// The parameters of either kind on the case's own arrays. output: [rows of the plan, inner_dim]
+inline MultiStepMamba1Params Mamba1Params(const MultiStepInputs& in, MultiStepState& state,
+                                          RowPlan plan, float* output) {
+  constexpr int64_t kGap{MultiStepInputs::kGap};
+  const MultiStepShape& s = in.shape;
+  return {.x = in.x.data(),
+          .z = in.z.data(),
+          .dt = in.dt.data(),
+          .b = in.b.data(),
+          .c = in.c.data(),
+          .a = in.a.data(),
+          .d = in.d.data(),
+          .dt_bias = in.dt_bias.data(),
+          .output = output,
+          .inner_dim = s.head_dim,
+          .state_dim = s.state_dim,
+          .x_stride = s.head_dim + kGap,
+          .z_stride = s.head_dim + kGap,
+          .dt_stride = s.head_dim + kGap,
+          .b_stride = s.state_dim + kGap,
+          .c_stride = s.state_dim + kGap,
+          .output_stride = s.head_dim,
+          .state = state.state(),
+          .plan = plan};
+}
 
-// output: [rows of the plan, inner_dim]
+inline MultiStepMamba2Params Mamba2Params(const MultiStepInputs& in, MultiStepState& state,
+                                          RowPlan plan, float* output) {
+  constexpr int64_t kGap{MultiStepInputs::kGap};
+  const MultiStepShape& s = in.shape;
+  return {.x = in.x.data(),
+          .b = in.b.data(),
+          .c = in.c.data(),
+          .dt = in.dt.data(),
+          .a = in.a.data(),
+          .d = in.d.data(),
+          .dt_bias = in.dt_bias.data(),
+          .output = output,
+          .num_heads = s.num_heads,
+          .head_dim = s.head_dim,
+          .num_groups = s.num_groups,
+          .state_dim = s.state_dim,
+          .delta_min = 0.001f,
+          .delta_max = std::numeric_limits<float>::infinity(),
+          .x_stride = s.inner_dim() + kGap,
+          .b_stride = s.b_dim() + kGap,
+          .c_stride = s.b_dim() + kGap,
+          .dt_stride = s.delta_dim() + kGap,
+          .output_stride = s.inner_dim(),
+          .state = state.state(),
+          .plan = plan};
+}
+
+enum class Implementation { kBackend, kReference };  // that of the context, or plain loops
+
 inline void RunMultiStep(Implementation implementation, ExecutionContext& ctx,
                          const MultiStepInputs& in, MultiStepState& state, RowPlan plan,
                          float* output) {
-  const MultiStepShape& s = in.shape;
-  constexpr int64_t kGap{MultiStepInputs::kGap};
-  if (s.is_mamba2) {
-    const MultiStepMamba2Params params = {.x = in.x.data(),
-                                          .b = in.b.data(),
-                                          .c = in.c.data(),
-                                          .dt = in.dt.data(),
-                                          .a = in.a.data(),
-                                          .d = in.d.data(),
-                                          .dt_bias = in.dt_bias.data(),
-                                          .output = output,
-                                          .num_heads = s.num_heads,
-                                          .head_dim = s.head_dim,
-                                          .num_groups = s.num_groups,
-                                          .state_dim = s.state_dim,
-                                          .delta_min = 0.001f,
-                                          .delta_max = std::numeric_limits<float>::infinity(),
-                                          .x_stride = s.inner_dim() + kGap,
-                                          .b_stride = s.b_dim() + kGap,
-                                          .c_stride = s.b_dim() + kGap,
-                                          .dt_stride = s.delta_dim() + kGap,
-                                          .output_stride = s.inner_dim(),
-                                          .state = state.state(),
-                                          .plan = plan};
-    implementation == Implementation::kCpu ? MultiStepMamba2(ctx, params)
-                                           : MultiStepMamba2Ref(params);
+  if (in.shape.is_mamba2) {
+    const MultiStepMamba2Params params = Mamba2Params(in, state, plan, output);
+    implementation == Implementation::kBackend ? MultiStepMamba2(ctx, params)
+                                               : MultiStepMamba2Ref(params);
   } else {
-    const MultiStepMamba1Params params = {.x = in.x.data(),
-                                          .z = in.z.data(),
-                                          .dt = in.dt.data(),
-                                          .b = in.b.data(),
-                                          .c = in.c.data(),
-                                          .a = in.a.data(),
-                                          .d = in.d.data(),
-                                          .dt_bias = in.dt_bias.data(),
-                                          .output = output,
-                                          .inner_dim = s.head_dim,
-                                          .state_dim = s.state_dim,
-                                          .x_stride = s.head_dim + kGap,
-                                          .z_stride = s.head_dim + kGap,
-                                          .dt_stride = s.head_dim + kGap,
-                                          .b_stride = s.state_dim + kGap,
-                                          .c_stride = s.state_dim + kGap,
-                                          .output_stride = s.head_dim,
-                                          .state = state.state(),
-                                          .plan = plan};
-    implementation == Implementation::kCpu ? MultiStepMamba1(ctx, params)
-                                           : MultiStepMamba1Ref(params);
+    const MultiStepMamba1Params params = Mamba1Params(in, state, plan, output);
+    implementation == Implementation::kBackend ? MultiStepMamba1(ctx, params)
+                                               : MultiStepMamba1Ref(params);
   }
 }
 

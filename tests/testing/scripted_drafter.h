@@ -46,9 +46,10 @@ class ScriptedDrafter final : public Drafter {
 
  private:
   uint32_t Dice(const SlotControl& slot, int32_t k) const {
-    return Philox4x32(
-        {static_cast<uint32_t>(slot.num_tokens), static_cast<uint32_t>(k), slot.sequence, 77},
-        {1, 2})[0];
+    return Philox4x32({{static_cast<uint32_t>(slot.num_tokens), static_cast<uint32_t>(k),
+                        slot.sequence, 77}},
+                      {{1, 2}})
+        .words[0];
   }
 
   int32_t Propose(const SlotControl& slot, int32_t k) const {

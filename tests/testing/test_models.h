@@ -14,6 +14,7 @@
 #include "runtime/device.h"
 #include "runtime/status_macros.h"
 #include "sidewinder/model.h"
+#include "tests/testing/source_dir.h"
 
 namespace sidewinder::testing {
 
@@ -31,7 +32,7 @@ inline std::shared_ptr<const Model> TestModel(const std::string& name,
                                            std::shared_ptr<const Model>>();
   std::shared_ptr<const Model>& model = (*loaded)[{name, dtype, device}];
   if (model == nullptr) {
-    auto result = Model::Load(std::string(SW_SOURCE_DIR) + "/tests/goldens/models/" + name,
+    auto result = Model::Load(SourceDir() + "/tests/goldens/models/" + name,
                               {.device = device, .dtype = dtype});
     SW_CHECK(result.ok()) << result.status();
     model = *std::move(result);

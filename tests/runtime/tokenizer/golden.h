@@ -13,13 +13,14 @@
 #include "runtime/json.h"
 #include "runtime/tokenizer/unicode.h"
 #include "sidewinder/tokenizer.h"
+#include "tests/testing/source_dir.h"
 #include "tests/testing/status_matchers.h"
 
 namespace sidewinder::testing {
 
 inline const Json& TokenizerGoldens() {
   static const Json goldens = [] {
-    const std::string path = std::string(SW_SOURCE_DIR) + "/tests/goldens/tokenizer/cases.json";
+    const std::string path = SourceDir() + "/tests/goldens/tokenizer/cases.json";
     std::ifstream file(path, std::ios::binary);
     std::stringstream text;
     text << file.rdbuf();

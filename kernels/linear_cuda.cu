@@ -1,0 +1,163 @@
+// Matrix products on CUDA. 16-bit weights are packed and go to the tensor cores
+// (linear_few_rows.cuh, linear_many_rows_cuda.cu). float32 weights are the path of tests and tiny
+// models: one warp an output and 4 rows, lanes stride over the inputs, then add up in a fixed tree.
+// Grid: (8 outputs, 4 rows). No shared memory, no barriers. Bound: the bytes of W, read once for
+// every 4 rows.
+#include <cub/warp/warp_reduce.cuh>
+
+#include "kernels/linear_few_rows.cuh"
+#include "kernels/linear_packed.h"
+
+namespace sidewinder {
+namespace {
+
+constexpr int kFloatRows{4};
+constexpr int kFloatWarps{8};
+constexpr int64_t kMaxGridY{65535};
+
+// The ring of architectures before Hopper: every lane copies, and later reads, 16 bytes of a tile,
+// so that a warp needs no barrier.
+class AsyncRing {
+ public:
+  static constexpr int kGroupSteps{2};
+  static constexpr int kGroups{6};
+  static constexpr int kGroupBytes{kGroupSteps * kTileBytes};
+  static constexpr int kBytes{kGroups * kGroupBytes};  // of a warp
+
+  __device__ explicit AsyncRing(char* shared)
+      : groups_(shared + LaneOffset()), policy_(EvictFirstPolicy()) {}
+
+  __device__ void Copy(const char* from, int steps) {
+    const uint32_t to = SharedAddress(groups_ + copy_slot_ * kGroupBytes);
+#pragma unroll
+    for (int j = 0; j < kGroupSteps; ++j) {
+      if (j >= steps) break;
+      CopyAsync16(to + j * kTileBytes, from + LaneOffset() + j * kTileBytes, policy_);
+    }
+    CommitCopies();
+    copy_slot_ = copy_slot_ + 1 == kGroups ? 0 : copy_slot_ + 1;
+  }
+  // Groups are counted from the last one, so there must be one.
+  __device__ void CopyNothing() { CommitCopies(); }
+
+  __device__ const uint4* Wait() {
+    WaitForCopyGroups<kGroups - 1>();
+    return reinterpret_cast<const uint4*>(groups_ + slot_ * kGroupBytes);
+  }
+  __device__ void Release() { slot_ = slot_ + 1 == kGroups ? 0 : slot_ + 1; }
+  __device__ void Drain() { WaitForCopyGroups<0>(); }
+
+ private:
+  __device__ static int LaneOffset() { return threadIdx.x % kWarpSize * 16; }
+
+  char* groups_;
+  uint64_t policy_;
+  int copy_slot_ = 0, slot_ = 0;
+};
+
+__global__ void __launch_bounds__(kFloatWarps* kWarpSize)
+    FloatLinearKernel(const __grid_constant__ LinearParams p) {
+  using Reduce = cub::WarpReduce<float>;
+  __shared__ typename Reduce::TempStorage storage[kFloatWarps];
+  LaunchDependents();
+  WaitForDependencies();
+  const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  const int64_t o = static_cast<int64_t>(blockIdx.x) * kFloatWarps + warp;
+  const int num_rows = __ldcg(p.num_rows);
+  if (o >= p.out_dim) return;
+  const float* weight = static_cast<const float*>(p.weight) + o * p.in_dim;
+  for (int first = blockIdx.y * kFloatRows; first < num_rows; first += gridDim.y * kFloatRows) {
+    const float* inputs[kFloatRows];
+    float sums[kFloatRows] = {};
+#pragma unroll
+    for (int r = 0; r < kFloatRows; ++r) {
+      const int row = min(first + r, num_rows - 1);
+      const int64_t from = p.row_index != nullptr ? __ldcg(p.row_index + row) : row;
+      inputs[r] = p.input + from * p.input_stride;
+    }
+    for (int64_t k = lane; k < p.in_dim; k += kWarpSize) {
+      const float w = weight[k];
+#pragma unroll
+      for (int r = 0; r < kFloatRows; ++r) sums[r] = __fmaf_rn(w, __ldcg(inputs[r] + k), sums[r]);
+    }
+#pragma unroll
+    for (int r = 0; r < kFloatRows; ++r) {
+      float sum = Reduce(storage[warp]).Sum(sums[r]);
+      __syncwarp();
+      if (lane != 0 || first + r >= num_rows) continue;
+      float* to = p.output + (first + r) * p.output_stride + o;
+      if (p.bias != nullptr) sum = __fadd_rn(sum, p.bias[o]);
+      *to = p.accumulate ? __fadd_rn(sum, __ldcg(to)) : sum;
+    }
+  }
+}
+
+cudaError_t LaunchFloatLinear(const CudaContext& ctx, const LinearParams& params) {
+  const int64_t row_groups = (params.max_rows + kFloatRows - 1) / kFloatRows;
+  const dim3 grid(static_cast<unsigned>((params.out_dim + kFloatWarps - 1) / kFloatWarps),
+                  static_cast<unsigned>(std::min(row_groups, kMaxGridY)));
+  return LaunchKernel(ctx, FloatLinearKernel, {.grid = grid, .block = kFloatWarps * kWarpSize},
+                      params);
+}
+
+bool IsWide(const float* pointer, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(pointer) % 8 == 0 && stride % 2 == 0;
+}
+
+PackedLinear ToArgs(const RmsNormParams* norm, const LinearParams& linear) {
+  PackedLinear args = {};
+  args.weight = linear.weight;
+  args.bias = linear.bias;
+  args.input = norm != nullptr ? norm->input : linear.input;
+  args.input_stride = norm != nullptr ? norm->input_stride : linear.input_stride;
+  if (norm != nullptr) {
+    args.gate = norm->gate;
+    args.gate_stride = norm->gate_stride;
+    args.norm_weight = norm->weight;
+    args.eps = norm->eps;
+  }
+  args.row_index = linear.row_index;
+  args.output = linear.output;
+  args.output_stride = linear.output_stride;
+  args.num_rows = linear.num_rows;
+  args.in_dim = static_cast<int32_t>(linear.in_dim);
+  args.out_dim = static_cast<int32_t>(linear.out_dim);
+  args.k_steps = static_cast<int32_t>(PackedTiles(linear.in_dim));
+  args.tiles = static_cast<int32_t>(PackedTiles(linear.out_dim));
+  args.max_rows = linear.max_rows;
+  args.accumulate = linear.accumulate;
+  args.wide_loads = linear.in_dim % 2 == 0 && IsWide(args.input, args.input_stride) &&
+                    IsWide(args.gate, args.gate_stride) && IsWide(args.norm_weight, 0);
+  return args;
+}
+
+InputKind KindOf(const RmsNormParams* norm) {
+  if (norm == nullptr) return InputKind::kPlain;
+  return norm->gate == nullptr ? InputKind::kNorm : InputKind::kGated;
+}
+
+}  // namespace
+
+CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
+  return DispatchFewRows<AsyncRing, AsyncRing>(ctx, dtype, kind, args);
+}
+
+CudaError LaunchPackedLinear(CudaContext& ctx, const RmsNormParams* norm,
+                             const LinearParams& linear) {
+  const PackedLinear args = ToArgs(norm, linear);
+  const InputKind kind = KindOf(norm);
+  if (linear.max_rows <= kMaxFewRows) {
+    const auto launch = ctx.compute_capability == 90 ? LaunchFewRowsSm90 : LaunchFewRows;
+    const CudaError error = launch(ctx, linear.weight_dtype, kind, args);
+    if (error != cudaErrorNotSupported) return error;
+  }
+  return LaunchManyRows(ctx, linear.weight_dtype, kind, args);
+}
+
+CudaError LaunchLinear(CudaContext& ctx, const LinearParams& params) {
+  if (params.max_rows <= 0) return cudaSuccess;
+  if (params.weight_dtype == DType::kFloat32) return LaunchFloatLinear(ctx, params);
+  return LaunchPackedLinear(ctx, nullptr, params);
+}
+
+}  // namespace sidewinder

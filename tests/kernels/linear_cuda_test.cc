@@ -1,0 +1,769 @@
+// Products on CUDA, alone and behind a norm. Small integers make sums exact in any order, so most
+// tests compare with the plain reference by ==.
+#include "kernels/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/fused.h"
+#include "kernels/linear_policy.h"
+#include "kernels/pack_weights.h"
+#include "kernels/rms_norm.h"
+#include "runtime/float_convert.h"
+#include "tests/testing/cuda_backend.h"
+#include "tests/testing/guarded_buffer.h"
+#include "tests/testing/random_values.h"
+#include "tests/testing/tolerance.h"
+
+namespace sidewinder {
+namespace {
+
+using testing::DeviceArray;
+using testing::ExpectWithin;
+using testing::kPoison;
+using testing::RandomValues;
+using testing::RandomWeights;
+
+constexpr DType kDTypes[] = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
+constexpr int64_t kInputGap{4}, kOutputGap{3};
+
+struct Shape {
+  int64_t out_dim, in_dim;
+  std::string Name() const { return std::to_string(out_dim) + "x" + std::to_string(in_dim); }
+};
+// One and several parts, fewer k-steps than slices, edges within tiles and slices.
+constexpr Shape kHostileShapes[] = {{1, 1},     {2, 15},    {15, 16},  {16, 17},    {17, 31},
+                                    {31, 33},   {33, 127},  {64, 128}, {67, 257},   {127, 509},
+                                    {16, 2048}, {36, 5120}, {192, 5},  {251, 1021}, {2128, 68}};
+constexpr Shape kRealShapes[] = {{10240, 2560}, {192, 5120},  {2560, 5120}, {10576, 2560},
+                                 {3072, 768},   {80, 1536},   {768, 1536},  {3352, 768},
+                                 {50280, 2560}, {50280, 768}, {1024, 13000}};
+
+uint16_t Narrow(float value, DType dtype) {
+  return dtype == DType::kBFloat16 ? FloatToBFloat16(value) : FloatToFloat16(value);
+}
+
+// What an input becomes in front of weights of `dtype`.
+float Rounded(float value, DType dtype) {
+  if (dtype == DType::kFloat32) return value;
+  const uint16_t bits = Narrow(value, dtype);
+  return dtype == DType::kBFloat16 ? BFloat16ToFloat(bits) : Float16ToFloat(bits);
+}
+
+std::vector<float> Rounded(std::vector<float> values, DType dtype) {
+  for (float& value : values) value = Rounded(value, dtype);
+  return values;
+}
+
+std::vector<float> Abs(std::vector<float> values) {
+  for (float& value : values) value = std::abs(value);
+  return values;
+}
+
+std::vector<char> AbsWeights(std::vector<char> bytes, DType dtype) {
+  for (size_t i = SizeOf(dtype) - 1; i < bytes.size(); i += SizeOf(dtype)) bytes[i] &= 0x7f;
+  return bytes;
+}
+
+// A small integer for an index.
+int32_t Dice(uint64_t index, uint32_t seed, int32_t sides) {
+  uint64_t z = (index + 1) * 0x9E3779B97F4A7C15u + seed * 0xD1342543DE82EF95u;
+  z = (z ^ (z >> 31)) * 0xBF58476D1CE4E5B9u;
+  return static_cast<int32_t>((z >> 33) % sides);
+}
+
+// Integers in [-most, most].
+std::vector<float> Integers(int64_t size, uint32_t seed, int32_t most = 4) {
+  std::vector<float> values(size);
+  for (int64_t i = 0; i < size; ++i) {
+    values[i] = static_cast<float>(Dice(i, seed, 2 * most + 1) - most);
+  }
+  return values;
+}
+
+std::vector<char> IntegerWeights(int64_t size, DType dtype, uint32_t seed) {
+  std::vector<char> bytes(size * SizeOf(dtype));
+  for (int64_t i = 0; i < size; ++i) {
+    const float value = static_cast<float>(Dice(i, seed, 17) - 8);
+    if (dtype == DType::kFloat32) {
+      std::memcpy(bytes.data() + i * 4, &value, 4);
+    } else {
+      const uint16_t bits = Narrow(value, dtype);
+      std::memcpy(bytes.data() + i * 2, &bits, 2);
+    }
+  }
+  return bytes;
+}
+
+// Rows of `dim` values with poison between them.
+std::vector<float> WithGaps(const std::vector<float>& values, int64_t dim, int64_t gap) {
+  const int64_t rows = static_cast<int64_t>(values.size()) / dim;
+  std::vector<float> result(rows * (dim + gap), kPoison);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::copy_n(values.begin() + r * dim, dim, result.begin() + r * (dim + gap));
+  }
+  return result;
+}
+
+class LinearCudaTest : public testing::CudaTest {
+ protected:
+  // Row-major weights as CUDA kernels take them.
+  DeviceArray<char> Weights(const std::vector<char>& row_major, DType dtype, Shape shape) {
+    DeviceArray<char> from = Upload(row_major, /*misalign=*/false);
+    if (dtype == DType::kFloat32) return from;
+    DeviceArray<char> packed = Poisoned<char>(PackedBytes(shape.out_dim, shape.in_dim));
+    Pack({.row_major = from.data(),
+          .packed = packed.data(),
+          .out_dim = shape.out_dim,
+          .in_dim = shape.in_dim});
+    EXPECT_TRUE(stream().Synchronize().ok());  // `from` goes
+    return packed;
+  }
+
+  void Pack(const PackWeightsParams& params) {
+    if constexpr (kHasCuda) {
+      EXPECT_EQ(LaunchPackWeights(*ctx().cuda, params), 0);
+    }
+  }
+  void Randomize(const RandomWeightsParams& params) {
+    if constexpr (kHasCuda) {
+      EXPECT_EQ(LaunchRandomWeights(*ctx().cuda, params), 0);
+    }
+  }
+};
+
+// The host's and the device's side of one product with everything that params can ask for.
+struct Product {
+  Shape shape;
+  DType dtype;
+  int32_t rows;      // of input and output
+  int32_t max_rows;  // >= rows
+  std::vector<char> weight;
+  std::vector<float> input;  // [rows, in_dim]
+  std::vector<float> bias;   // empty: none
+  std::vector<float> old;    // [max_rows, out_dim], empty: not accumulated
+  std::vector<int32_t> row_index;
+
+  LinearParams Params() const {
+    return {.weight = weight.data(),
+            .weight_dtype = dtype,
+            .bias = bias.empty() ? nullptr : bias.data(),
+            .input = input.data(),
+            .row_index = row_index.empty() ? nullptr : row_index.data(),
+            .output = nullptr,
+            .in_dim = shape.in_dim,
+            .out_dim = shape.out_dim,
+            .input_stride = shape.in_dim,
+            .output_stride = shape.out_dim,
+            .accumulate = !old.empty(),
+            .num_rows = &rows,
+            .max_rows = max_rows};
+  }
+
+  // [rows, out_dim], inputs rounded as kernels round them.
+  std::vector<float> Reference() const {
+    const std::vector<float> rounded = Rounded(input, dtype);
+    std::vector<float> output(int64_t{rows} * shape.out_dim);
+    if (!old.empty()) std::copy_n(old.begin(), output.size(), output.begin());
+    LinearParams params = Params();
+    params.input = rounded.data();
+    params.output = output.data();
+    LinearRef(params);
+    return output;
+  }
+
+  Product Magnitude() const {
+    Product result = *this;
+    result.weight = AbsWeights(weight, dtype);
+    result.input = Abs(input);
+    result.bias = Abs(bias);
+    result.old = Abs(old);
+    return result;
+  }
+};
+
+class LinearProductTest : public LinearCudaTest {
+ protected:
+  // [max_rows, out_dim]; checks that nothing else was written. `weight` is product.weight there.
+  std::vector<float> Run(const Product& p, const DeviceArray<char>& weight) {
+    const int64_t in_dim = p.shape.in_dim, out_dim = p.shape.out_dim;
+    const std::vector<float> before =
+        WithGaps(p.old.empty() ? std::vector<float>(p.max_rows * out_dim, kPoison) : p.old, out_dim,
+                 kOutputGap);
+    const DeviceArray<float> input = Upload(WithGaps(p.input, in_dim, kInputGap));
+    const DeviceArray<float> output = Upload(before);
+    const DeviceArray<float> bias = Upload(p.bias);
+    const DeviceArray<int32_t> row_index = Upload(p.row_index);
+    const DeviceArray<int32_t> rows = Upload(std::vector<int32_t>{p.rows});
+    LinearParams params = p.Params();
+    params.weight = weight.data();
+    params.bias = p.bias.empty() ? nullptr : bias.data();
+    params.input = input.data();
+    params.row_index = p.row_index.empty() ? nullptr : row_index.data();
+    params.output = output.data();
+    params.input_stride = in_dim + kInputGap;
+    params.output_stride = out_dim + kOutputGap;
+    params.num_rows = rows.data();
+    Linear(ctx(), params);
+    const std::vector<float> after = output.Download();
+    EXPECT_TRUE(output.Intact());
+    std::vector<float> result(p.max_rows * out_dim);
+    for (int64_t r = 0; r < p.max_rows; ++r) {
+      const float* row = after.data() + r * (out_dim + kOutputGap);
+      std::copy_n(row, out_dim, result.begin() + r * out_dim);
+      const int64_t untouched = r < p.rows ? out_dim : 0;
+      EXPECT_EQ(std::memcmp(row + untouched, before.data() + r * (out_dim + kOutputGap) + untouched,
+                            (out_dim + kOutputGap - untouched) * sizeof(float)),
+                0)
+          << "row " << r;
+    }
+    return result;
+  }
+
+  void ExpectExact(const Product& product, const DeviceArray<char>& weight) {
+    const std::vector<float> actual = Run(product, weight);
+    const std::vector<float> expected = product.Reference();
+    for (size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_EQ(actual[i], expected[i])
+          << "row " << i / product.shape.out_dim << ", output " << i % product.shape.out_dim;
+    }
+  }
+
+  static Product IntegerProduct(Shape shape, DType dtype, int32_t rows) {
+    return {.shape = shape,
+            .dtype = dtype,
+            .rows = rows,
+            .max_rows = rows,
+            .weight = IntegerWeights(shape.out_dim * shape.in_dim, dtype, 1),
+            .input = Integers(rows * shape.in_dim, 2),
+            .bias = {},
+            .old = {},
+            .row_index = {}};
+  }
+};
+
+std::string Describe(DType dtype, Shape shape, int32_t rows) {
+  return std::string(Name(dtype)) + " " + shape.Name() + " rows " + std::to_string(rows);
+}
+
+TEST_F(LinearCudaTest, PackedOrder) {
+  for (const Shape shape : kHostileShapes) {
+    SCOPED_TRACE(shape.Name());
+    std::vector<uint16_t> row_major(shape.out_dim * shape.in_dim);
+    for (size_t i = 0; i < row_major.size(); ++i)
+      row_major[i] = static_cast<uint16_t>(i % 65521 + 1);
+    const DeviceArray<uint16_t> from = Upload(row_major, /*misalign=*/true);
+    const size_t size = PackedBytes(shape.out_dim, shape.in_dim) / 2;
+    const DeviceArray<uint16_t> packed = Poisoned<uint16_t>(size);
+    Pack({.row_major = from.data(),
+          .packed = packed.data(),
+          .out_dim = shape.out_dim,
+          .in_dim = shape.in_dim});
+    std::vector<uint16_t> expected(size, 0);
+    for (int64_t o = 0; o < shape.out_dim; ++o) {
+      for (int64_t k = 0; k < shape.in_dim; ++k) {
+        expected[PackedIndex(o, k, shape.in_dim)] = row_major[o * shape.in_dim + k];
+      }
+    }
+    EXPECT_EQ(packed.Download(), expected);
+    EXPECT_TRUE(packed.Intact());
+  }
+}
+
+TEST_F(LinearCudaTest, RandomWeightsAreAFunctionOfSeedAndIndex) {
+  constexpr Shape kShape{37, 53};
+  constexpr float kScale{0.25f};
+  const size_t packed_size = PackedBytes(kShape.out_dim, kShape.in_dim) / 2;
+  const DeviceArray<float> values = Poisoned<float>(kShape.out_dim * kShape.in_dim);
+  const DeviceArray<uint16_t> packed = Poisoned<uint16_t>(packed_size);
+  RandomWeightsParams params = {.weights = values.data(),
+                                .dtype = DType::kFloat32,
+                                .out_dim = kShape.out_dim,
+                                .in_dim = kShape.in_dim,
+                                .scale = kScale,
+                                .seed = 7};
+  Randomize(params);
+  params.weights = packed.data();
+  params.dtype = DType::kBFloat16;
+  Randomize(params);
+  const std::vector<float> floats = values.Download();
+  const std::vector<uint16_t> bits = packed.Download();
+  double sum = 0, squares = 0;
+  std::vector<uint16_t> expected(packed_size, 0);
+  for (int64_t i = 0; i < static_cast<int64_t>(floats.size()); ++i) {
+    ASSERT_GE(floats[i], -kScale);
+    ASSERT_LT(floats[i], kScale);
+    sum += floats[i];
+    squares += floats[i] * floats[i];
+    uint32_t word;
+    std::memcpy(&word, &floats[i], 4);
+    expected[PackedIndex(i / kShape.in_dim, i % kShape.in_dim, kShape.in_dim)] =
+        static_cast<uint16_t>(word >> 16);
+  }
+  EXPECT_EQ(bits, expected);
+  EXPECT_TRUE(values.Intact() && packed.Intact());
+  // Five standard deviations of the mean, and the variance of a uniform distribution.
+  const double n = static_cast<double>(floats.size());
+  EXPECT_LT(std::abs(sum / n), 5 * kScale / std::sqrt(3 * n));
+  EXPECT_NEAR(squares / n, kScale * kScale / 3, kScale * kScale / 20);
+  params.seed = 8;
+  Randomize(params);
+  EXPECT_NE(packed.Download(), bits);
+}
+
+TEST_F(LinearProductTest, ExactOnIntegers) {
+  for (const DType dtype : kDTypes) {
+    for (const Shape shape : kHostileShapes) {
+      const Product largest = IntegerProduct(shape, dtype, 1);
+      const DeviceArray<char> weight = Weights(largest.weight, dtype, shape);
+      for (const int32_t rows : {1, 2, 5, 8, 9, 13, 16, 17, 33, 64, 100}) {
+        SCOPED_TRACE(Describe(dtype, shape, rows));
+        ExpectExact(IntegerProduct(shape, dtype, rows), weight);
+      }
+    }
+  }
+}
+
+TEST_F(LinearProductTest, BiasAccumulateAndRowIndex) {
+  for (const DType dtype : kDTypes) {
+    for (const Shape shape : {Shape{67, 257}, Shape{36, 5120}, Shape{130, 16}}) {
+      for (const int32_t rows : {1, 3, 11, 40}) {
+        SCOPED_TRACE(Describe(dtype, shape, rows));
+        Product product = IntegerProduct(shape, dtype, rows);
+        const DeviceArray<char> weight = Weights(product.weight, dtype, shape);
+        product.bias = Integers(shape.out_dim, 3, 1000);
+        ExpectExact(product, weight);
+        product.old = Integers(rows * shape.out_dim, 4, 1000);
+        ExpectExact(product, weight);
+        for (int32_t r = 0; r < rows; ++r) product.row_index.push_back(Dice(r, 5, rows));
+        ExpectExact(product, weight);
+        product.bias.clear();
+        ExpectExact(product, weight);
+      }
+    }
+  }
+}
+
+TEST_F(LinearProductTest, FewerRowsThanAtMost) {
+  for (const DType dtype : kDTypes) {
+    for (const Shape shape : {Shape{67, 257}, Shape{36, 5120}}) {
+      const Product whole = IntegerProduct(shape, dtype, 1);
+      const DeviceArray<char> weight = Weights(whole.weight, dtype, shape);
+      for (const auto& [rows, max_rows] : std::vector<std::pair<int32_t, int32_t>>{{0, 1},
+                                                                                   {0, 16},
+                                                                                   {0, 200},
+                                                                                   {3, 8},
+                                                                                   {3, 16},
+                                                                                   {9, 16},
+                                                                                   {1, 100},
+                                                                                   {65, 200},
+                                                                                   {64, 129}}) {
+        SCOPED_TRACE(Describe(dtype, shape, rows) + " of " + std::to_string(max_rows));
+        Product product = IntegerProduct(shape, dtype, rows);
+        product.max_rows = max_rows;
+        ExpectExact(product, weight);
+      }
+    }
+  }
+}
+
+TEST_F(LinearProductTest, RealShapes) {
+  for (const Shape shape : kRealShapes) {
+    const Product one = IntegerProduct(shape, DType::kBFloat16, 1);
+    const DeviceArray<char> weight = Weights(one.weight, DType::kBFloat16, shape);
+    for (const int32_t rows : {1, 5, 40}) {
+      SCOPED_TRACE(Describe(DType::kBFloat16, shape, rows));
+      const Product product = {.shape = shape,
+                               .dtype = DType::kBFloat16,
+                               .rows = rows,
+                               .max_rows = rows,
+                               .weight = {},
+                               .input = Integers(rows * shape.in_dim, 2),
+                               .bias = {},
+                               .old = {},
+                               .row_index = {}};
+      const std::vector<float> actual = Run(product, weight);
+      // The reference of every output would take minutes.
+      for (int i = 0; i < 200; ++i) {
+        const int64_t o = i < 100 ? Dice(i, 6, static_cast<int32_t>(shape.out_dim))
+                                  : shape.out_dim - std::min<int64_t>(i - 99, shape.out_dim);
+        const int64_t r = Dice(i, 7, rows);
+        Product single = {.shape = {1, shape.in_dim},
+                          .dtype = product.dtype,
+                          .rows = 1,
+                          .max_rows = 1,
+                          .weight = {one.weight.begin() + o * shape.in_dim * 2,
+                                     one.weight.begin() + (o + 1) * shape.in_dim * 2},
+                          .input = {product.input.begin() + r * shape.in_dim,
+                                    product.input.begin() + (r + 1) * shape.in_dim},
+                          .bias = {},
+                          .old = {},
+                          .row_index = {}};
+        ASSERT_EQ(actual[r * shape.out_dim + o], single.Reference()[0])
+            << "row " << r << ", output " << o;
+      }
+    }
+  }
+}
+
+TEST_F(LinearProductTest, MatchesReference) {
+  for (const DType dtype : kDTypes) {
+    for (const Shape shape : {Shape{31, 33}, Shape{67, 257}, Shape{251, 1021}, Shape{36, 5120}}) {
+      for (const int32_t rows : {1, 13, 50}) {
+        SCOPED_TRACE(Describe(dtype, shape, rows));
+        const Product product = {.shape = shape,
+                                 .dtype = dtype,
+                                 .rows = rows,
+                                 .max_rows = rows,
+                                 .weight = RandomWeights(shape.out_dim * shape.in_dim, dtype, 1),
+                                 .input = RandomValues(rows * shape.in_dim, 2),
+                                 .bias = RandomValues(shape.out_dim, 3),
+                                 .old = RandomValues(rows * shape.out_dim, 4),
+                                 .row_index = {}};
+        const std::vector<float> actual = Run(product, Weights(product.weight, dtype, shape));
+        const std::vector<float> expected = product.Reference();
+        const std::vector<float> magnitude = product.Magnitude().Reference();
+        const double roundings = dtype == DType::kFloat32
+                                     ? testing::LinearRoundings(shape.in_dim)
+                                     : testing::TensorCoreRoundings(shape.in_dim);
+        ExpectWithin(actual.data(), expected.data(), magnitude.data(),
+                     static_cast<int64_t>(expected.size()), roundings, "output");
+      }
+    }
+  }
+}
+
+// The promise that speculation rests on.
+TEST_F(LinearProductTest, BitsOfARowDependOnNothingElse) {
+  constexpr int32_t kMostRows{200};
+  for (const DType dtype : kDTypes) {
+    for (const Shape shape : {Shape{67, 257}, Shape{251, 1021}, Shape{192, 5120}, Shape{2560, 5120},
+                              Shape{768, 1536}, Shape{1040, 768}}) {
+      Product product = {.shape = shape,
+                         .dtype = dtype,
+                         .rows = kMostRows,
+                         .max_rows = kMostRows,
+                         .weight = RandomWeights(shape.out_dim * shape.in_dim, dtype, 1),
+                         .input = RandomValues(kMostRows * shape.in_dim, 2),
+                         .bias = RandomValues(shape.out_dim, 3),
+                         .old = RandomValues(kMostRows * shape.out_dim, 4),
+                         .row_index = {}};
+      const DeviceArray<char> weight = Weights(product.weight, dtype, shape);
+      const std::vector<float> all = Run(product, weight);
+      ASSERT_EQ(std::memcmp(Run(product, weight).data(), all.data(), all.size() * sizeof(float)), 0)
+          << "two runs differ";
+      for (const int32_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 33, 64, 65, 100}) {
+        SCOPED_TRACE(Describe(dtype, shape, rows));
+        // Row r of this run is row `from + r` of all.
+        const int32_t from = Dice(rows, 8, kMostRows - rows);
+        Product some = product;
+        some.rows = some.max_rows = rows;
+        some.old.assign(product.old.begin() + from * shape.out_dim,
+                        product.old.begin() + (from + rows) * shape.out_dim);
+        for (int32_t r = 0; r < rows; ++r) some.row_index.push_back(from + r);
+        const std::vector<float> actual = Run(some, weight);
+        ASSERT_EQ(std::memcmp(actual.data(), all.data() + from * shape.out_dim,
+                              actual.size() * sizeof(float)),
+                  0);
+      }
+    }
+  }
+}
+
+// Little workspace makes chunks of outputs and rows; they change nothing.
+TEST_F(LinearProductTest, ChunksHaveTheSameBits) {
+  constexpr Shape kShape{530, 5120};
+  for (const int32_t rows : {3, 16, 300}) {
+    SCOPED_TRACE(rows);
+    Product product = {.shape = kShape,
+                       .dtype = DType::kBFloat16,
+                       .rows = rows,
+                       .max_rows = rows,
+                       .weight = RandomWeights(kShape.out_dim * kShape.in_dim, DType::kBFloat16, 1),
+                       .input = RandomValues(rows * kShape.in_dim, 2),
+                       .bias = RandomValues(kShape.out_dim, 3),
+                       .old = RandomValues(rows * kShape.out_dim, 4),
+                       .row_index = {}};
+    const DeviceArray<char> weight = Weights(product.weight, product.dtype, kShape);
+    const std::vector<float> expected = Run(product, weight);
+    const size_t bytes = ctx().cuda->workspace_bytes;
+    ctx().cuda->workspace_bytes = kWorkspaceCounterBytes + (rows <= 16 ? 20000 : 1500000);
+    const std::vector<float> actual = Run(product, weight);
+    ctx().cuda->workspace_bytes = bytes;
+    EXPECT_EQ(std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(float)), 0);
+  }
+}
+
+// Ops one behind the other share the workspace and overlap; each reads what the last one wrote.
+TEST_F(LinearProductTest, ChainWithoutWaiting) {
+  constexpr Shape kUp{1280, 320}, kDown{320, 1280};
+  constexpr int kTimes{40};
+  for (const int32_t max_rows : {5, 16, 48}) {
+    SCOPED_TRACE(max_rows);
+    const std::vector<char> up = RandomWeights(kUp.out_dim * kUp.in_dim, DType::kBFloat16, 1);
+    const std::vector<char> down = RandomWeights(kUp.out_dim * kUp.in_dim, DType::kBFloat16, 2);
+    const DeviceArray<char> packed_up = Weights(up, DType::kBFloat16, kUp);
+    const DeviceArray<char> packed_down = Weights(down, DType::kBFloat16, kDown);
+    const DeviceArray<int32_t> rows = Upload(std::vector<int32_t>{max_rows});
+    const std::vector<float> start = RandomValues(max_rows * kUp.in_dim, 3);
+    std::vector<std::vector<float>> results;
+    for (const bool wait : {true, false}) {
+      const DeviceArray<float> narrow = Upload(start);
+      const DeviceArray<float> wide = Poisoned<float>(max_rows * kUp.out_dim);
+      for (int i = 0; i < kTimes; ++i) {
+        RmsNormParams norm = {.input = narrow.data(),
+                              .gate = nullptr,
+                              .weight = nullptr,
+                              .output = wide.data(),  // not touched
+                              .dim = kUp.in_dim,
+                              .group_dim = kUp.in_dim,
+                              .input_stride = kUp.in_dim,
+                              .gate_stride = 0,
+                              .output_stride = kUp.in_dim,
+                              .eps = 1e-5f,
+                              .num_rows = rows.data(),
+                              .max_rows = max_rows};
+        LinearParams linear = {.weight = packed_up.data(),
+                               .weight_dtype = DType::kBFloat16,
+                               .bias = nullptr,
+                               .input = nullptr,
+                               .row_index = nullptr,
+                               .output = wide.data(),
+                               .in_dim = kUp.in_dim,
+                               .out_dim = kUp.out_dim,
+                               .input_stride = kUp.in_dim,
+                               .output_stride = kUp.out_dim,
+                               .accumulate = false,
+                               .num_rows = rows.data(),
+                               .max_rows = max_rows};
+        NormLinear(ctx(), norm, linear);
+        if (wait) {
+          EXPECT_TRUE(stream().Synchronize().ok());
+        }
+        linear = {.weight = packed_down.data(),
+                  .weight_dtype = DType::kBFloat16,
+                  .bias = nullptr,
+                  .input = wide.data(),
+                  .row_index = nullptr,
+                  .output = narrow.data(),
+                  .in_dim = kDown.in_dim,
+                  .out_dim = kDown.out_dim,
+                  .input_stride = kDown.in_dim,
+                  .output_stride = kDown.out_dim,
+                  .accumulate = true,
+                  .num_rows = rows.data(),
+                  .max_rows = max_rows};
+        Linear(ctx(), linear);
+        if (wait) {
+          EXPECT_TRUE(stream().Synchronize().ok());
+        }
+      }
+      results.push_back(narrow.Download());
+    }
+    for (const float value : results[0]) ASSERT_TRUE(std::isfinite(value));
+    EXPECT_EQ(results[0], results[1]);
+  }
+}
+
+struct NormCase {
+  bool gated, weighted;
+  int64_t groups;
+};
+
+class NormLinearCudaTest : public LinearCudaTest {
+ protected:
+  // y[rows, out_dim] = W norm(input), rows picked by row_index unless empty.
+  std::vector<float> Run(const NormCase& c, DType dtype, Shape shape,
+                         const DeviceArray<char>& weight, const std::vector<float>& input,
+                         const std::vector<float>& gate, const std::vector<float>& norm_weight,
+                         const std::vector<int32_t>& row_index, int32_t rows) {
+    const int64_t dim = shape.in_dim, stride = dim + kInputGap;
+    const int32_t input_rows = static_cast<int32_t>(input.size() / dim);
+    const DeviceArray<float> x = Upload(WithGaps(input, dim, kInputGap));
+    const DeviceArray<float> z = Upload(WithGaps(gate, dim, kInputGap));
+    const DeviceArray<float> w = Upload(norm_weight);
+    const DeviceArray<float> normed = Poisoned<float>(input_rows * dim);
+    const DeviceArray<float> output = Poisoned<float>(rows * shape.out_dim);
+    const DeviceArray<int32_t> index = Upload(row_index);
+    const DeviceArray<int32_t> counts = Upload(std::vector<int32_t>{input_rows, rows});
+    NormLinear(ctx(),
+               {.input = x.data(),
+                .gate = c.gated ? z.data() : nullptr,
+                .weight = c.weighted ? w.data() : nullptr,
+                .output = normed.data(),
+                .dim = dim,
+                .group_dim = dim / c.groups,
+                .input_stride = stride,
+                .gate_stride = stride,
+                .output_stride = dim,
+                .eps = kEps,
+                .num_rows = counts.data(),
+                .max_rows = input_rows},
+               {.weight = weight.data(),
+                .weight_dtype = dtype,
+                .bias = nullptr,
+                .input = normed.data(),
+                .row_index = row_index.empty() ? nullptr : index.data(),
+                .output = output.data(),
+                .in_dim = dim,
+                .out_dim = shape.out_dim,
+                .input_stride = dim,
+                .output_stride = shape.out_dim,
+                .accumulate = false,
+                .num_rows = counts.data() + 1,
+                .max_rows = rows});
+    EXPECT_TRUE(output.Intact());
+    return output.Download();
+  }
+
+  // `rounding`: relative error of an input as the product sees it.
+  void ExpectNear(const NormCase& c, DType dtype, Shape shape, const std::vector<char>& weight,
+                  const std::vector<float>& input, const std::vector<float>& gate,
+                  const std::vector<float>& norm_weight, int32_t rows, double rounding) {
+    const DeviceArray<char> stored = Weights(weight, dtype, shape);
+    const std::vector<float> actual =
+        Run(c, dtype, shape, stored, input, gate, norm_weight, {}, rows);
+    std::vector<float> normed(rows * shape.in_dim);
+    RmsNormRef({.input = input.data(),
+                .gate = c.gated ? gate.data() : nullptr,
+                .weight = c.weighted ? norm_weight.data() : nullptr,
+                .output = normed.data(),
+                .dim = shape.in_dim,
+                .group_dim = shape.in_dim / c.groups,
+                .input_stride = shape.in_dim,
+                .gate_stride = shape.in_dim,
+                .output_stride = shape.in_dim,
+                .eps = kEps,
+                .num_rows = &rows});
+    std::vector<float> expected(rows * shape.out_dim), magnitude(rows * shape.out_dim);
+    LinearParams params = {.weight = weight.data(),
+                           .weight_dtype = dtype,
+                           .bias = nullptr,
+                           .input = normed.data(),
+                           .row_index = nullptr,
+                           .output = expected.data(),
+                           .in_dim = shape.in_dim,
+                           .out_dim = shape.out_dim,
+                           .input_stride = shape.in_dim,
+                           .output_stride = shape.out_dim,
+                           .accumulate = false,
+                           .num_rows = &rows};
+    LinearRef(params);
+    const std::vector<char> abs_weight = AbsWeights(weight, dtype);
+    const std::vector<float> abs_normed = Abs(normed);
+    params.weight = abs_weight.data();
+    params.input = abs_normed.data();
+    params.output = magnitude.data();
+    LinearRef(params);
+    const double roundings = testing::TensorCoreRoundings(shape.in_dim) +
+                             testing::RmsNormRoundings(shape.in_dim) +
+                             rounding / testing::kUnitRoundoff;
+    ExpectWithin(actual.data(), expected.data(), magnitude.data(),
+                 static_cast<int64_t>(expected.size()), roundings, "output");
+  }
+
+  static constexpr float kEps{1e-5f};
+};
+
+constexpr NormCase kNormCases[] = {{false, true, 1}, {false, false, 1}, {true, true, 1},
+                                   {true, false, 1}, {false, true, 2},  {true, true, 2}};
+
+std::string Describe(const NormCase& c) {
+  return std::string(c.gated ? "gated" : "plain") + (c.weighted ? ", weighted" : "") + ", groups " +
+         std::to_string(c.groups);
+}
+
+// Gates whose silu is 0 or 24, inputs and weights that bfloat16 holds: only the row's factor and
+// the order of additions can differ from the reference.
+TEST_F(NormLinearCudaTest, NearlyExactWhereNothingIsRounded) {
+  for (const NormCase& c : kNormCases) {
+    if (c.groups > 1) continue;  // the norm runs first and its output is rounded
+    for (const Shape shape : {Shape{16, 16}, Shape{33, 68}, Shape{67, 257}, Shape{48, 5120}}) {
+      for (const int32_t rows : {1, 5, 16, 70}) {
+        SCOPED_TRACE(Describe(c) + " " + Describe(DType::kBFloat16, shape, rows));
+        std::vector<float> gate(rows * shape.in_dim), norm_weight(shape.in_dim);
+        for (size_t i = 0; i < gate.size(); ++i) gate[i] = Dice(i, 11, 3) == 0 ? 0 : 24;
+        for (size_t i = 0; i < norm_weight.size(); ++i) {
+          norm_weight[i] = std::ldexp(1.0f, Dice(i, 12, 3) - 1);
+        }
+        ExpectNear(c, DType::kBFloat16, shape,
+                   IntegerWeights(shape.out_dim * shape.in_dim, DType::kBFloat16, 1),
+                   Integers(rows * shape.in_dim, 13, 1), gate, norm_weight, rows, 0);
+      }
+    }
+  }
+}
+
+TEST_F(NormLinearCudaTest, MatchesReference) {
+  for (const DType dtype : kDTypes) {
+    const double rounding = dtype == DType::kFloat32    ? 0
+                            : dtype == DType::kBFloat16 ? 0x1p-8
+                                                        : 0x1p-11;
+    for (const NormCase& c : kNormCases) {
+      for (const Shape shape : {Shape{33, 68}, Shape{48, 1280}, Shape{67, 514}}) {
+        for (const int32_t rows : {1, 5, 16, 70}) {
+          SCOPED_TRACE(Describe(c) + " " + Describe(dtype, shape, rows));
+          ExpectNear(c, dtype, shape, RandomWeights(shape.out_dim * shape.in_dim, dtype, 1),
+                     RandomValues(rows * shape.in_dim, 2, -3, 3),
+                     RandomValues(rows * shape.in_dim, 3, -4, 4), RandomValues(shape.in_dim, 4),
+                     rows, rounding);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(NormLinearCudaTest, BitsOfARowDependOnNothingElse) {
+  constexpr int32_t kMostRows{150};
+  for (const DType dtype : kDTypes) {
+    for (const NormCase& c : kNormCases) {
+      for (const Shape shape : {Shape{67, 514}, Shape{200, 2560}, Shape{768, 1536}}) {
+        const DeviceArray<char> weight =
+            Weights(RandomWeights(shape.out_dim * shape.in_dim, dtype, 1), dtype, shape);
+        const std::vector<float> input = RandomValues(kMostRows * shape.in_dim, 2, -3, 3);
+        const std::vector<float> gate = RandomValues(kMostRows * shape.in_dim, 3, -4, 4);
+        const std::vector<float> norm_weight = RandomValues(shape.in_dim, 4);
+        const std::vector<float> all =
+            Run(c, dtype, shape, weight, input, gate, norm_weight, {}, kMostRows);
+        for (const int32_t rows : {1, 2, 5, 8, 9, 16, 17, 64, 65}) {
+          SCOPED_TRACE(Describe(c) + " " + Describe(dtype, shape, rows));
+          std::vector<int32_t> index(rows);
+          for (int32_t r = 0; r < rows; ++r) index[r] = Dice(r, rows, kMostRows);
+          const std::vector<float> some =
+              Run(c, dtype, shape, weight, input, gate, norm_weight, index, rows);
+          for (int32_t r = 0; r < rows; ++r) {
+            ASSERT_EQ(
+                std::memcmp(some.data() + r * shape.out_dim, all.data() + index[r] * shape.out_dim,
+                            shape.out_dim * sizeof(float)),
+                0)
+                << "row " << r;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+// Slices cover the k-steps once; needs no GPU.
+TEST(LinearPolicyTest, SlicesCoverEveryStepOnce) {
+  for (const int32_t k_steps : {1, 7, 8, 160, 321}) {
+    EXPECT_EQ(SliceBegin(0, k_steps), 0);
+    EXPECT_EQ(SliceBegin(kSlices, k_steps), k_steps);
+    for (int32_t i = 0; i < kSlices; ++i) {
+      const int32_t steps = SliceBegin(i + 1, k_steps) - SliceBegin(i, k_steps);
+      EXPECT_GE(steps, 0);
+      EXPECT_LE(steps, MaxSliceSteps(k_steps));
+    }
+  }
+}
+
+}  // namespace sidewinder

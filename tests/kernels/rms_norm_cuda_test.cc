@@ -1,0 +1,112 @@
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/rms_norm.h"
+#include "tests/testing/cuda_backend.h"
+#include "tests/testing/guarded_buffer.h"
+#include "tests/testing/random_values.h"
+#include "tests/testing/tolerance.h"
+
+namespace sidewinder {
+namespace {
+
+using testing::ExpectWithin;
+using testing::kPoison;
+using testing::RandomValues;
+
+class RmsNormCudaTest : public testing::CudaTest {};
+
+struct Case {
+  int64_t dim, group_dim;
+  bool gate, weight;
+  int64_t gap;  // elements between rows beyond dim
+  bool misalign;
+};
+constexpr Case kCases[] = {{1, 1, false, true, 5, false},       {2, 2, true, true, 5, true},
+                           {3, 1, true, false, 5, false},       {31, 31, false, true, 5, false},
+                           {32, 32, true, true, 4, false},      {33, 11, true, true, 5, false},
+                           {127, 127, true, true, 5, false},    {320, 320, false, true, 4, false},
+                           {640, 320, true, true, 4, true},     {1024, 1024, false, true, 0, false},
+                           {1031, 1031, false, false, 5, true}, {2560, 2560, false, true, 0, false},
+                           {5120, 5120, true, true, 4, false},  {5120, 640, true, true, 4, false}};
+
+std::vector<float> Rows(int64_t rows, const Case& c, uint32_t seed, float limit) {
+  const int64_t stride = c.dim + c.gap;
+  std::vector<float> values = RandomValues(rows * stride, seed, -limit, limit);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::fill_n(values.begin() + r * stride + c.dim, c.gap, kPoison);
+  }
+  return values;
+}
+
+TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
+  for (const Case& c : kCases) {
+    SCOPED_TRACE("dim " + std::to_string(c.dim) + " group " + std::to_string(c.group_dim));
+    constexpr int32_t kRows{17};
+    const int64_t stride = c.dim + c.gap;
+    const std::vector<float> input = Rows(kRows, c, 1, 3), gate = Rows(kRows, c, 2, 8);
+    const std::vector<float> weight = RandomValues(c.dim, 3);
+    std::vector<float> expected(kRows * c.dim);
+    RmsNormParams params = {.input = input.data(),
+                            .gate = c.gate ? gate.data() : nullptr,
+                            .weight = c.weight ? weight.data() : nullptr,
+                            .output = expected.data(),
+                            .dim = c.dim,
+                            .group_dim = c.group_dim,
+                            .input_stride = stride,
+                            .gate_stride = stride,
+                            .output_stride = c.dim,
+                            .eps = 1e-5f,
+                            .num_rows = &kRows,
+                            .max_rows = kRows};
+    RmsNormRef(params);
+    std::vector<float> magnitude = expected;
+    for (float& value : magnitude) value = std::abs(value);
+
+    const auto device_input = Upload(input, c.misalign), device_gate = Upload(gate, c.misalign);
+    const auto device_weight = Upload(weight, c.misalign);
+    params.input = device_input.data();
+    params.gate = c.gate ? device_gate.data() : nullptr;
+    params.weight = c.weight ? device_weight.data() : nullptr;
+    std::vector<float> all;
+    for (const int32_t rows : {kRows, 16, 5, 1, 0}) {
+      const auto output = Poisoned<float>(kRows * c.dim, c.misalign);
+      const auto num_rows = Upload(std::vector<int32_t>{rows});
+      params.output = output.data();
+      params.num_rows = num_rows.data();
+      params.max_rows = rows == 0 ? kRows : rows;
+      RmsNorm(ctx(), params);
+      const std::vector<float> actual = output.Download();
+      EXPECT_TRUE(output.Intact());
+      if (rows == kRows) {
+        ExpectWithin(actual.data(), expected.data(), magnitude.data(), rows * c.dim,
+                     testing::RmsNormRoundings(c.group_dim), "output");
+        all = actual;
+      }
+      ASSERT_EQ(std::memcmp(actual.data(), all.data(), rows * c.dim * sizeof(float)), 0);
+      for (size_t i = rows * c.dim; i < actual.size(); ++i) ASSERT_TRUE(std::isnan(actual[i]));
+    }
+
+    // The last row alone, in place, at another alignment: the same bits.
+    const std::vector<float> last(input.end() - stride, input.end());
+    const std::vector<float> last_gate(gate.end() - stride, gate.end());
+    const auto in_place = Upload(last, !c.misalign), gate_alone = Upload(last_gate, !c.misalign);
+    const auto one = Upload(std::vector<int32_t>{1});
+    params.input = params.output = in_place.data();
+    params.gate = c.gate ? gate_alone.data() : nullptr;
+    params.output_stride = stride;
+    params.num_rows = one.data();
+    params.max_rows = 1;
+    RmsNorm(ctx(), params);
+    const std::vector<float> actual = in_place.Download();
+    ASSERT_EQ(std::memcmp(actual.data(), all.data() + (kRows - 1) * c.dim, c.dim * sizeof(float)),
+              0);
+    for (int64_t i = c.dim; i < stride; ++i) ASSERT_TRUE(std::isnan(actual[i]));
+  }
+}
+
+}  // namespace
+}  // namespace sidewinder
