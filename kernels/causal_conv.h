@@ -31,6 +31,9 @@ struct CausalConvParams {
 
 void CausalConv(ExecutionContext& ctx, const CausalConvParams& params);
 void CausalConvCpu(ExecutionContext& ctx, const CausalConvParams& params);
+// Channels [begin, end) of one sequence, for ops that go on with them.
+void ConvChannelsCpu(const CausalConvParams& params, const SequenceRows& sequence, int64_t begin,
+                     int64_t end);
 CudaError LaunchCausalConv(CudaContext& ctx, const CausalConvParams& params);
 void CausalConvRef(const CausalConvParams& params);
 

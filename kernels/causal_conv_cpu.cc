@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "kernels/causal_conv.h"
 #include "kernels/common/check.h"
@@ -26,15 +27,20 @@ void ConvChannels(const CausalConvParams& p, const SequenceRows& seq, int64_t be
                ? p.input + (seq.first_row + position - seq.consumed) * p.input_stride
                : ring + position % p.ring_rows * p.dim;
   };
+  static thread_local std::vector<const float*> taps;
+  taps.resize(p.width);
   for (int64_t r = 0; r < seq.num_rows; ++r) {
     const int64_t oldest = seq.consumed + r - p.width + 1;
+    const int64_t first_tap = std::max<int64_t>(0, -oldest);
+    for (int64_t k = first_tap; k < p.width; ++k) taps[k] = input_at(oldest + k);
     float* out = p.output + (seq.first_row + r) * p.output_stride;
+    PrefetchAll(taps[p.width - 1] + begin, (end - begin) * sizeof(float));
     for (int64_t c = begin; c < end; c += lanes) {
       const size_t count = std::min(lanes, end - c);
       VecF32 sum = p.bias != nullptr ? LoadFirst(p.bias + c, count) : hn::Zero(d);
-      for (int64_t k = std::max<int64_t>(0, -oldest); k < p.width; ++k) {
-        sum = hn::MulAdd(LoadFirst(p.weight + k * p.dim + c, count),
-                         LoadFirst(input_at(oldest + k) + c, count), sum);
+      for (int64_t k = first_tap; k < p.width; ++k) {
+        sum = hn::MulAdd(LoadFirst(p.weight + k * p.dim + c, count), LoadFirst(taps[k] + c, count),
+                         sum);
       }
       StoreFirst(Silu(sum), out + c, count);
     }
@@ -54,6 +60,11 @@ HWY_AFTER_NAMESPACE();
 namespace sidewinder {
 
 HWY_EXPORT(ConvChannels);
+
+void ConvChannelsCpu(const CausalConvParams& params, const SequenceRows& sequence, int64_t begin,
+                     int64_t end) {
+  HWY_DYNAMIC_DISPATCH(ConvChannels)(params, sequence, begin, end);
+}
 
 void CausalConvCpu(ExecutionContext& ctx, const CausalConvParams& params) {
   SW_CHECK(params.width >= 1 && params.ring_rows >= params.width - 1)

@@ -36,11 +36,7 @@ void LinearMultiStepMamba1(ExecutionContext& ctx, const LinearParams& linear,
 void ConvMultiStepMamba2(ExecutionContext& ctx, const CausalConvParams& conv,
                          const MultiStepMamba2Params& multistep) {
   Dispatch(
-      ctx, "ConvMultiStepMamba2",
-      [&] {
-        CausalConvCpu(ctx, conv);
-        MultiStepMamba2Cpu(ctx, multistep);
-      },
+      ctx, "ConvMultiStepMamba2", [&] { ConvMultiStepMamba2Cpu(ctx, conv, multistep); },
       [&](auto& cuda) { return LaunchConvMultiStepMamba2(cuda, conv, multistep); });
 }
 

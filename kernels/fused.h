@@ -1,7 +1,8 @@
 // Pairs of ops that a GPU runs in one launch, because what stands between them is small and a
 // launch is not free. On the CPU, and on CUDA with float32 weights, they are the two ops one behind
-// the other. Which it is depends on types and shapes alone, never on the number of rows: fused or
-// not, a row has the same bits however many travel with it.
+// the other, but for few rows of Mamba-2 on the CPU: there heads convolve their own channels, with
+// the bits of the two ops. On CUDA, which it is depends on types and shapes alone, never on the
+// number of rows. Fused or not, a row has the same bits however many travel with it.
 //
 // The second op reads what the first one writes (`norm.output`, `conv.output`, ...). That buffer is
 // always given; a fused kernel need not write it unless said otherwise.
@@ -30,6 +31,9 @@ void LinearMultiStepMamba1(ExecutionContext& ctx, const LinearParams& linear,
 // The convolution and the recurrence of Mamba-2: multistep.x, .b and .c lie in conv.output.
 void ConvMultiStepMamba2(ExecutionContext& ctx, const CausalConvParams& conv,
                          const MultiStepMamba2Params& multistep);
+
+void ConvMultiStepMamba2Cpu(ExecutionContext& ctx, const CausalConvParams& conv,
+                            const MultiStepMamba2Params& multistep);
 
 CudaError LaunchNormLinear(CudaContext& ctx, const RmsNormParams& norm, const LinearParams& linear);
 CudaError LaunchConvLinear(CudaContext& ctx, const CausalConvParams& conv,

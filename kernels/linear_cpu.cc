@@ -20,6 +20,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear_cpu.cc"
 #include "hwy/aligned_allocator.h"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/common/weight_load-inl.h"
@@ -34,6 +35,8 @@ constexpr int kMaxTileRows{6};  // 32 registers
 constexpr int kMaxTileRows{2};  // 16 registers
 #endif
 constexpr int64_t kWeightBlockBytes{32768};
+constexpr int64_t kCacheLine{64};
+constexpr int64_t kPrefetchBytes{8192};  // how far ahead of the products
 
 // Vector `kHalf` (0 or 1) of the two that make a step along a row. Weights of bfloat16 are widened
 // in place by a shift or a mask, which yields elements 0 2 4 ... or 1 3 5 ...; PackRow puts the
@@ -87,6 +90,7 @@ template <class T>
 void PackRow(const float* from, float* to, int64_t in_dim) {
   const F32 d;
   const int64_t lanes = hn::Lanes(d);
+  PrefetchAll(from, in_dim * sizeof(float));
   for (int64_t i = 0; i < in_dim; i += 2 * lanes) {
     VecF32 first = LoadFirst(from + i, std::min(lanes, in_dim - i));
     VecF32 second = hn::Zero(d);
@@ -145,30 +149,28 @@ HWY_INLINE void Unroll(const Fn& fn) {
   (std::make_integer_sequence<int, kCount>());
 }
 
-// Adds the products of one half of a step.
+// Adds the products of one half of a step: of kOutputs rows of weights `w_stride` elements apart.
 template <int kHalf, int kOutputs, int kRows, class T>
-HWY_INLINE void MultiplyHalf(const T* const* w, int64_t i, const float* packed,
+HWY_INLINE void MultiplyHalf(const T* w, int64_t w_stride, const float* packed,
                              int64_t packed_stride, VecF32 (&acc)[kOutputs][kRows]) {
   const F32 d;
   VecF32 x[kRows];
   Unroll<kRows>([&](auto r) HWY_ATTR {
-    x[r] = hn::Load(d, packed + i + r * packed_stride + kHalf * hn::Lanes(d));
+    x[r] = hn::Load(d, packed + r * packed_stride + kHalf * hn::Lanes(d));
   });
   Unroll<kOutputs>([&](auto m) HWY_ATTR {
-    const VecF32 weights = LoadHalf<kHalf>(w[m] + i);
+    const VecF32 weights = LoadHalf<kHalf>(w + m * w_stride);
     Unroll<kRows>([&](auto r) HWY_ATTR { acc[m][r] = hn::MulAdd(weights, x[r], acc[m][r]); });
   });
 }
 
-// kOutputs rows of `weight`, of which the last `num_outputs` - kOutputs < 0 may be missing, times
-// kRows tokens.
+// kOutputs rows of weights, `w_stride` elements apart, times kRows tokens. The first `num_outputs`
+// results are stored.
 template <int kOutputs, int kRows, class T>
-HWY_NOINLINE void Tile(const T* weight, int64_t num_outputs, const float* packed,
-                       int64_t packed_stride, int64_t in_dim, const TileOutput& to) {
+HWY_INLINE void Tile(const T* w, int64_t w_stride, int64_t num_outputs, const float* packed,
+                     int64_t packed_stride, int64_t in_dim, const TileOutput& to) {
   const F32 d;
   const int64_t step = 2 * hn::Lanes(d);
-  const T* w[kOutputs];
-  for (int m = 0; m < kOutputs; ++m) w[m] = weight + std::min<int64_t>(m, num_outputs - 1) * in_dim;
   VecF32 acc[kOutputs][kRows];
   Unroll<kOutputs>(
       [&](auto m) HWY_ATTR { Unroll<kRows>([&](auto r) HWY_ATTR { acc[m][r] = hn::Zero(d); }); });
@@ -178,15 +180,22 @@ HWY_NOINLINE void Tile(const T* weight, int64_t num_outputs, const float* packed
   int64_t end = in_dim / step * step;
   for (int64_t i = 0;;) {
     for (; i < end; i += step) {
-      MultiplyHalf<0>(w, i, packed, packed_stride, acc);
-      MultiplyHalf<1>(w, i, packed, packed_stride, acc);
+      // The rows of a tile lie apart, which the hardware's prefetcher does not follow. What comes
+      // next lies right behind them.
+      const char* ahead = reinterpret_cast<const char*>(w + kOutputs * i) + kPrefetchBytes;
+      for (size_t byte = 0; byte < kOutputs * kMaxStep * sizeof(T); byte += kCacheLine) {
+        hwy::Prefetch(ahead + byte);
+      }
+      MultiplyHalf<0>(w + i, w_stride, packed + i, packed_stride, acc);
+      MultiplyHalf<1>(w + i, w_stride, packed + i, packed_stride, acc);
     }
     if (HWY_LIKELY(i >= in_dim)) break;
     std::memset(tail, 0, sizeof(tail));
     for (int m = 0; m < kOutputs; ++m) {
-      std::memcpy(tail + m * kMaxStep, w[m] + i, (in_dim - i) * sizeof(T));
-      w[m] = tail + m * kMaxStep - i;
+      std::memcpy(tail + m * kMaxStep, w + m * w_stride + i, (in_dim - i) * sizeof(T));
     }
+    w = tail - i;
+    w_stride = kMaxStep;
     end = i + step;
   }
   HWY_ALIGN float sums[kOutputs / 4][kRows][4];
@@ -206,19 +215,20 @@ template <int kRows, class T>
 void TileRows(const LinearParams& p, const T* weight, const float* packed, int64_t packed_stride,
               int64_t row, int64_t begin, int64_t end) {
   constexpr int kOutputs{kRows <= 2 && kMaxTileRows > 2 ? 8 : 4};
-  for (int64_t o = begin; o < end; o += kOutputs) {
-    const TileOutput to = {.output = p.output + row * p.output_stride + o,
-                           .stride = p.output_stride,
-                           .bias = p.bias != nullptr ? p.bias + o : nullptr,
-                           .accumulate = p.accumulate};
-    const float* x = packed + row * packed_stride;
-    const T* w = weight + o * p.in_dim;
-    if (kOutputs == 4 || end - o > 4) {
-      Tile<kOutputs, kRows>(w, std::min<int64_t>(kOutputs, end - o), x, packed_stride, p.in_dim,
-                            to);
-    } else {
-      Tile<4, kRows>(w, end - o, x, packed_stride, p.in_dim, to);
-    }
+  const float* x = packed + row * packed_stride;
+  const auto output = [&](int64_t o) {
+    return TileOutput{.output = p.output + row * p.output_stride + o,
+                      .stride = p.output_stride,
+                      .bias = p.bias != nullptr ? p.bias + o : nullptr,
+                      .accumulate = p.accumulate};
+  };
+  int64_t o = begin;
+  for (; o + kOutputs <= end; o += kOutputs) {
+    Tile<kOutputs, kRows>(weight + o * p.in_dim, p.in_dim, kOutputs, x, packed_stride, p.in_dim,
+                          output(o));
+  }
+  for (; o < end; ++o) {  // what is left over at the end of a matrix: the same row four times
+    Tile<4, kRows>(weight + o * p.in_dim, 0, 1, x, packed_stride, p.in_dim, output(o));
   }
 }
 
@@ -275,6 +285,8 @@ void LinearOutputs(const LinearParams& p, int64_t num_rows, int64_t begin, int64
   float* packed = scratch.get();
   DispatchWeight(p.weight_dtype, p.weight, [&](const auto* weight) HWY_ATTR {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(weight)>>;
+    // Up to where the prefetch within a tile begins.
+    PrefetchAll(weight + begin * p.in_dim, kPrefetchBytes);
     for (int64_t r = 0; r < num_rows; ++r) {
       const int64_t from = p.row_index != nullptr ? p.row_index[r] : r;
       PackRow<T>(p.input + from * p.input_stride, packed + r * packed_stride, p.in_dim);
@@ -305,7 +317,11 @@ void LinearCpu(ExecutionContext& ctx, const LinearParams& params) {
   const auto outputs = HWY_DYNAMIC_DISPATCH(LinearOutputs);
   ctx.pool->ParallelFor(
       params.out_dim, kTile,
-      [&](int64_t begin, int64_t end, int) { outputs(params, num_rows, begin, end); }, lead);
+      // Copies: a worker fetches them with the region rather than one behind the other.
+      [outputs, params, num_rows](int64_t begin, int64_t end, int) {
+        outputs(params, num_rows, begin, end);
+      },
+      lead);
 }
 
 }  // namespace sidewinder

@@ -1,18 +1,20 @@
-// One task is a head of a sequence. Its state passes through registers in tiles of kTileStates
-// state elements by up to kTileVectors vectors of head elements: a tile is loaded once, runs over
-// all replayed and new rows, and is stored where the checkpoint falls. Outputs accumulate in
-// memory from tile to tile; one output element adds its state elements in ascending order, so that
-// its bits do not depend on the tiling.
+// One task is a head of a sequence. Its state passes in columns of up to kColumnVectors vectors of
+// head elements: all replayed and new rows run over one, row by row, with the outputs in registers,
+// and between the rows it waits in the first level of cache. An output adds its state elements in
+// ascending order, so that its bits depend on nothing else.
 #include <algorithm>
 #include <vector>
 
 #include "kernels/common/check.h"
 #include "kernels/common/replay.h"
 #include "kernels/common/simd_targets.h"
+#include "kernels/fused.h"
 #include "kernels/multistep.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/multistep_mamba2_cpu.cc"
+#include "hwy/aligned_allocator.h"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/common/simd_math-inl.h"
@@ -21,160 +23,195 @@ HWY_BEFORE_NAMESPACE();
 namespace sidewinder {
 namespace HWY_NAMESPACE {
 
-#if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64
-constexpr int kTileVectors{4};  // 32 registers
-#else
-constexpr int kTileVectors{2};  // 16 registers
-#endif
-constexpr int kTileStates{4};
+constexpr int kColumnVectors{4};
+constexpr int64_t kPrefetchElements{2048};  // of the state, ahead
 
-// One row of one head.
+// One row of one sequence, all heads.
 struct Mamba2Row {
   const float* x;
   const float* b;
   const float* c;
   float* out;    // null for a replayed row
-  float* store;  // where the state after this row goes, or null
+  float* store;  // where the states after this row go, or null
+};
+
+// Where a column of a head begins.
+struct ColumnPlace {
+  int64_t x;      // in a row of x, and in D
+  int64_t state;  // in the states
+  int64_t group;  // in a row of B or C
   float delta;
   float decay;
 };
 
-// State elements [n, n + kStates) by head elements [p, p + kVectors * lanes), or the `count` <
-// lanes last head elements if kVectors is 1.
-template <int kStates, int kVectors>
-HWY_INLINE void StateTile(const std::vector<Mamba2Row>& rows, const float* state, const float* d,
-                          int64_t head_dim, int64_t n, int64_t p, size_t count) {
+// A column of a state: rows of head elements, `stride` elements apart.
+template <class T>
+struct Column {
+  T* data;
+  int64_t stride;
+};
+
+// Takes one row from the state `from` to the state `to`; they may be the same. kVectors vectors of
+// head elements, or the `count` < lanes last ones if kVectors is 1.
+template <int kVectors>
+HWY_INLINE void StepColumn(const MultiStepMamba2Params& p, const Mamba2Row& row,
+                           const ColumnPlace& place, Column<const float> from, Column<float> to,
+                           size_t count) {
   const F32 df;
   const int64_t lanes = hn::Lanes(df);
-  const auto load = [&](const float* from, int v) HWY_ATTR {
-    return kVectors > 1 ? hn::LoadU(df, from + v * lanes) : LoadFirst(from, count);
+  const auto load = [&](const float* at, int v) HWY_ATTR {
+    return kVectors > 1 ? hn::LoadU(df, at + v * lanes) : LoadFirst(at, count);
   };
-  const auto store = [&](VecF32 value, float* to, int v) HWY_ATTR {
+  const auto store = [&](VecF32 value, float* at, int v) HWY_ATTR {
     if (kVectors > 1) {
-      hn::StoreU(value, df, to + v * lanes);
+      hn::StoreU(value, df, at + v * lanes);
     } else {
-      StoreFirst(value, to, count);
+      StoreFirst(value, at, count);
     }
   };
-  VecF32 s[kStates][kVectors];
-  for (int i = 0; i < kStates; ++i) {
-    for (int v = 0; v < kVectors; ++v) s[i][v] = load(state + (n + i) * head_dim + p, v);
+  const VecF32 decay = hn::Set(df, place.decay);
+  const VecF32 delta = hn::Set(df, place.delta);
+  VecF32 x[kVectors], y[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    x[v] = load(row.x + place.x, v);
+    y[v] = hn::Mul(load(p.d + place.x, v), x[v]);
+    x[v] = hn::Mul(delta, x[v]);
   }
-  for (const Mamba2Row& row : rows) {
-    const VecF32 decay = hn::Set(df, row.decay);
-    const VecF32 delta = hn::Set(df, row.delta);
-    VecF32 x[kVectors];
-    for (int v = 0; v < kVectors; ++v) x[v] = hn::Mul(delta, load(row.x + p, v));
-    for (int i = 0; i < kStates; ++i) {
-      const VecF32 b = hn::Set(df, row.b[n + i]);
-      for (int v = 0; v < kVectors; ++v) s[i][v] = hn::MulAdd(x[v], b, hn::Mul(decay, s[i][v]));
-    }
-    if (row.out != nullptr) {
-      VecF32 y[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        y[v] = n == 0 ? hn::Mul(load(d + p, v), load(row.x + p, v)) : load(row.out + p, v);
-      }
-      for (int i = 0; i < kStates; ++i) {
-        const VecF32 c = hn::Set(df, row.c[n + i]);
-        for (int v = 0; v < kVectors; ++v) y[v] = hn::MulAdd(s[i][v], c, y[v]);
-      }
-      for (int v = 0; v < kVectors; ++v) store(y[v], row.out + p, v);
-    }
-    if (HWY_UNLIKELY(row.store != nullptr)) {
-      for (int i = 0; i < kStates; ++i) {
-        for (int v = 0; v < kVectors; ++v) store(s[i][v], row.store + (n + i) * head_dim + p, v);
-      }
+  const float* b = row.b + place.group;
+  const float* c =
+      row.out != nullptr ? row.c + place.group : b;  // nobody reads y of a replayed row
+  for (int64_t n = 0; n < p.state_dim; ++n) {
+    const float* source = from.data + n * from.stride;
+    float* target = to.data + n * to.stride;
+    const VecF32 b_n = hn::Set(df, b[n]);
+    const VecF32 c_n = hn::Set(df, c[n]);
+    for (int v = 0; v < kVectors; ++v) {
+      hwy::Prefetch(source + kPrefetchElements + v * lanes);
+      const VecF32 s = hn::MulAdd(x[v], b_n, hn::Mul(decay, load(source, v)));
+      y[v] = hn::MulAdd(s, c_n, y[v]);
+      store(s, target, v);
     }
   }
+  if (row.out == nullptr) return;
+  for (int v = 0; v < kVectors; ++v) store(y[v], row.out + place.x, v);
 }
 
+// Buffers of a thread.
+struct Mamba2Scratch {
+  std::vector<Mamba2Row> rows;
+  std::vector<float> deltas;  // [rows, heads of the call]
+  std::vector<float> decays;
+  hwy::AlignedFreeUniquePtr<float[]> column;  // the state between two rows
+  int64_t column_size = 0;
+};
+
+// Takes all rows over head elements [i, i + kVectors * lanes) of a head, the one `index` heads
+// after the first of the call.
 template <int kVectors>
-void StateColumns(const std::vector<Mamba2Row>& rows, const float* state, const float* d,
-                  int64_t head_dim, int64_t state_dim, int64_t p, size_t count) {
-  int64_t n = 0;
-  for (; n + kTileStates <= state_dim; n += kTileStates) {
-    StateTile<kTileStates, kVectors>(rows, state, d, head_dim, n, p, count);
+void RunColumn(const MultiStepMamba2Params& p, Mamba2Scratch& scratch, const float* states,
+               int64_t head, int64_t index, int64_t num_heads, int64_t i) {
+  const int64_t lanes = hn::Lanes(F32());
+  ColumnPlace place = {.x = head * p.head_dim + i,
+                       .state = head * p.head_dim * p.state_dim + i,
+                       .group = head / (p.num_heads / p.num_groups) * p.state_dim};
+  Column<const float> from = {states + place.state, p.head_dim};
+  for (size_t r = 0; r < scratch.rows.size(); ++r) {
+    const Mamba2Row& row = scratch.rows[r];
+    place.delta = scratch.deltas[r * num_heads + index];
+    place.decay = scratch.decays[r * num_heads + index];
+    const Column<float> to = row.store != nullptr
+                                 ? Column<float>{row.store + place.state, p.head_dim}
+                                 : Column<float>{scratch.column.get(), kVectors * lanes};
+    StepColumn<kVectors>(p, row, place, from, to, std::min(lanes, p.head_dim - i));
+    from = {to.data, to.stride};
   }
-  for (; n < state_dim; ++n) StateTile<1, kVectors>(rows, state, d, head_dim, n, p, count);
 }
 
-// Fills `delta` and `decay` of the rows; the time steps of new rows are still raw.
-void TimeSteps(std::vector<Mamba2Row>& rows, size_t num_replayed, const MultiStepMamba2Params& p,
-               int64_t head) {
+// Time steps and decays of heads [begin, end) in one row. The time steps of a new row are raw.
+void TimeSteps(const MultiStepMamba2Params& p, const float* raw, bool is_new, int64_t begin,
+               int64_t end, float* deltas, float* decays) {
   const F32 d;
-  const size_t lanes = hn::Lanes(d);
-  HWY_ALIGN float values[hn::MaxLanes(d)] = {};
-  for (size_t first = 0; first < rows.size(); first += lanes) {
-    const size_t count = std::min(lanes, rows.size() - first);
-    for (size_t i = 0; i < count; ++i) values[i] = rows[first + i].delta;
-    VecF32 delta = hn::Load(d, values);
-    if (first + count > num_replayed) {
-      const VecF32 raw = hn::Add(delta, hn::Set(d, p.dt_bias[head]));
-      const VecF32 fresh =
-          hn::Min(hn::Set(d, p.delta_max), hn::Max(hn::Set(d, p.delta_min), Softplus(raw)));
-      const size_t replayed = num_replayed > first ? num_replayed - first : 0;
-      delta = hn::IfThenElse(hn::FirstN(d, replayed), delta, fresh);
+  const int64_t lanes = hn::Lanes(d);
+  for (int64_t head = begin; head < end; head += lanes) {
+    const size_t count = std::min(lanes, end - head);
+    VecF32 delta = LoadFirst(raw + head, count);
+    if (is_new) {
+      delta = Softplus(hn::Add(delta, LoadFirst(p.dt_bias + head, count)));
+      delta = hn::Min(hn::Set(d, p.delta_max), hn::Max(hn::Set(d, p.delta_min), delta));
     }
-    hn::Store(delta, d, values);
-    for (size_t i = 0; i < count; ++i) rows[first + i].delta = values[i];
-    hn::Store(ExpF32(hn::Mul(hn::Set(d, p.a[head]), delta)), d, values);
-    for (size_t i = 0; i < count; ++i) rows[first + i].decay = values[i];
+    StoreFirst(delta, deltas + head - begin, count);
+    StoreFirst(ExpF32(hn::Mul(LoadFirst(p.a + head, count), delta)), decays + head - begin, count);
   }
 }
 
-void Mamba2Head(const MultiStepMamba2Params& p, const SequenceRows& sequence, int64_t head) {
+// Heads [begin, end) of one sequence.
+void Mamba2Heads(const MultiStepMamba2Params& p, const SequenceRows& sequence, int64_t begin,
+                 int64_t end) {
   const RecurrentState& st = p.state;
   const Replay replay(st, sequence);
+  const int64_t num_heads = end - begin;
   const int64_t inner_dim = p.num_heads * p.head_dim;
-  const int64_t column = head * p.head_dim;
-  const int64_t group = head / (p.num_heads / p.num_groups) * p.state_dim;
   const int64_t b_dim = p.num_groups * p.state_dim;
   const int64_t elements = inner_dim * p.state_dim;
-  const int64_t head_state = column * p.state_dim;
-  float* checkpoint = st.checkpoint + sequence.slot * elements + head_state;
+  float* checkpoint = st.checkpoint + sequence.slot * elements;
   const auto snapshot = [&](int64_t position) {
-    return st.snapshots + SnapshotEntry(st, sequence, position) * elements + head_state;
+    return st.snapshots + SnapshotEntry(st, sequence, position) * elements;
   };
 
-  static thread_local std::vector<Mamba2Row> rows;
-  rows.clear();
+  const float* states = st.snapshots != nullptr ? snapshot(sequence.consumed) : checkpoint;
+  // Up to where the prefetch within a column begins.
+  PrefetchAll(states + begin * p.head_dim * p.state_dim, kPrefetchElements * sizeof(float));
+
+  static thread_local Mamba2Scratch scratch;
+  scratch.rows.clear();
+  scratch.deltas.resize((replay.end - replay.begin) * num_heads);
+  scratch.decays.resize(scratch.deltas.size());
+  const int64_t lanes = hn::Lanes(F32());
+  if (const int64_t size = p.state_dim * kColumnVectors * lanes; scratch.column_size < size) {
+    scratch.column_size = size;
+    scratch.column = hwy::AllocateAligned<float>(size);
+  }
   for (int64_t position = replay.begin; position < replay.end; ++position) {
     Mamba2Row row = {};
-    if (position < replay.first_new) {
-      const int64_t entry = replay.LogEntry(position);
-      row.x = st.log_x + entry * inner_dim + column;
-      row.b = st.log_b + entry * b_dim + group;
-      row.delta = st.log_delta[entry * p.num_heads + head];
-    } else {
+    const bool is_new = position >= replay.first_new;
+    const float* raw;
+    if (is_new) {
       const int64_t r = replay.Row(position);
-      row.x = p.x + r * p.x_stride + column;
-      row.b = p.b + r * p.b_stride + group;
-      row.c = p.c + r * p.c_stride + group;
-      row.delta = p.dt[r * p.dt_stride + head];
-      row.out = p.output + r * p.output_stride + column;
+      row.x = p.x + r * p.x_stride;
+      row.b = p.b + r * p.b_stride;
+      row.c = p.c + r * p.c_stride;
+      row.out = p.output + r * p.output_stride;
+      raw = p.dt + r * p.dt_stride;
+    } else {
+      const int64_t entry = replay.LogEntry(position);
+      row.x = st.log_x + entry * inner_dim;
+      row.b = st.log_b + entry * b_dim;
+      raw = st.log_delta + entry * p.num_heads;
     }
     if (st.snapshots != nullptr) row.store = snapshot(position + 1);
     if (position + 1 == replay.store_at) row.store = checkpoint;
-    rows.push_back(row);
+    const int64_t step = (position - replay.begin) * num_heads;
+    TimeSteps(p, raw, is_new, begin, end, &scratch.deltas[step], &scratch.decays[step]);
+    scratch.rows.push_back(row);
   }
-  TimeSteps(rows, replay.first_new - replay.begin, p, head);
 
-  const int64_t lanes = hn::Lanes(F32());
-  const float* state = st.snapshots != nullptr ? snapshot(sequence.consumed) : checkpoint;
-  int64_t i = 0;
-  for (; i + kTileVectors * lanes <= p.head_dim; i += kTileVectors * lanes) {
-    StateColumns<kTileVectors>(rows, state, p.d + column, p.head_dim, p.state_dim, i, lanes);
-  }
-  for (; i < p.head_dim; i += lanes) {
-    StateColumns<1>(rows, state, p.d + column, p.head_dim, p.state_dim, i,
-                    std::min(lanes, p.head_dim - i));
+  for (int64_t head = begin; head < end; ++head) {
+    int64_t i = 0;
+    for (; i + kColumnVectors * lanes <= p.head_dim; i += kColumnVectors * lanes) {
+      RunColumn<kColumnVectors>(p, scratch, states, head, head - begin, num_heads, i);
+    }
+    for (; i < p.head_dim; i += lanes) {
+      RunColumn<1>(p, scratch, states, head, head - begin, num_heads, i);
+    }
   }
 
   for (int64_t position = replay.first_append; position < replay.end; ++position) {
     const int64_t entry = replay.LogEntry(position);
-    const Mamba2Row& row = rows[position - replay.begin];
-    st.log_delta[entry * p.num_heads + head] = row.delta;
-    std::copy_n(row.x, p.head_dim, st.log_x + entry * inner_dim + column);
+    const int64_t r = position - replay.begin;
+    std::copy_n(&scratch.deltas[r * num_heads], num_heads,
+                st.log_delta + entry * p.num_heads + begin);
+    std::copy_n(scratch.rows[r].x + begin * p.head_dim, num_heads * p.head_dim,
+                st.log_x + entry * inner_dim + begin * p.head_dim);
   }
 }
 
@@ -185,29 +222,62 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace sidewinder {
 
-HWY_EXPORT(Mamba2Head);
+HWY_EXPORT(Mamba2Heads);
 
-void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
+namespace {
+
+// Runs all heads of all sequences; before(sequence, begin, end) comes ahead of heads [begin, end)
+// of a sequence, on their thread.
+template <class Before>
+void RunHeads(ExecutionContext& ctx, const MultiStepMamba2Params& params, const Before& before) {
   SW_CHECK(params.num_groups >= 1 && params.num_heads % params.num_groups == 0)
       << "num_heads=" << params.num_heads << " num_groups=" << params.num_groups;
-  const int64_t num_sequences = *params.plan.num_sequences;
-  if (num_sequences <= 0) return;
-  constexpr int64_t kLeadElements{12288};  // state elements times rows until a worker has begun
-  const int64_t rows_a_sequence = (*params.plan.num_rows + num_sequences - 1) / num_sequences;
-  const int64_t work = params.head_dim * params.state_dim * std::max<int64_t>(1, rows_a_sequence);
-  const auto head = HWY_DYNAMIC_DISPATCH(Mamba2Head);
-  ctx.pool->ParallelFor(
-      num_sequences * params.num_heads, /*grain=*/1,
-      [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) {
-          head(params, params.plan.sequences[i / params.num_heads], i % params.num_heads);
-        }
-      },
-      /*lead=*/kLeadElements / work);
+  const auto heads = HWY_DYNAMIC_DISPATCH(Mamba2Heads);
+  ctx.pool->ParallelFor(*params.plan.num_sequences * params.num_heads, /*grain=*/1,
+                        [heads, params, before](int64_t begin, int64_t end, int) {
+                          while (begin < end) {  // the heads of one sequence at a time
+                            const int64_t s = begin / params.num_heads;
+                            const int64_t stop = std::min(end, (s + 1) * params.num_heads);
+                            const int64_t first = begin - s * params.num_heads;
+                            const int64_t last = stop - s * params.num_heads;
+                            before(params.plan.sequences[s], first, last);
+                            heads(params, params.plan.sequences[s], first, last);
+                            begin = stop;
+                          }
+                        });
   if (params.state.snapshots == nullptr) {
     AppendLogB(params.state, params.plan, params.b, params.b_stride,
                params.num_groups * params.state_dim);
   }
+}
+
+}  // namespace
+
+void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
+  RunHeads(ctx, params, [](const SequenceRows&, int64_t, int64_t) {});
+}
+
+// Heads convolve their own channels of x; what all of them share, B and C, comes before. A prefill
+// has enough of that to be worth a region of its own.
+void ConvMultiStepMamba2Cpu(ExecutionContext& ctx, const CausalConvParams& conv,
+                            const MultiStepMamba2Params& params) {
+  constexpr int64_t kFewElements{16384};
+  if (*params.plan.num_rows * conv.dim > kFewElements) {
+    CausalConvCpu(ctx, conv);
+    MultiStepMamba2Cpu(ctx, params);
+    return;
+  }
+  const int64_t x_begin = params.x - conv.output;
+  const int64_t x_end = x_begin + params.num_heads * params.head_dim;
+  for (int64_t s = 0; s < *params.plan.num_sequences; ++s) {
+    ConvChannelsCpu(conv, params.plan.sequences[s], 0, x_begin);
+    ConvChannelsCpu(conv, params.plan.sequences[s], x_end, conv.dim);
+  }
+  RunHeads(ctx, params,
+           [conv, x_begin, head_dim = params.head_dim](const SequenceRows& sequence, int64_t begin,
+                                                       int64_t end) {
+             ConvChannelsCpu(conv, sequence, x_begin + begin * head_dim, x_begin + end * head_dim);
+           });
 }
 
 }  // namespace sidewinder

@@ -20,6 +20,8 @@ void NormGroup(const float* in, const float* gate, const float* weight, float* o
                float eps) {
   const F32 d;
   const int64_t lanes = hn::Lanes(d);
+  PrefetchAll(in, size * sizeof(float));
+  if (gate != nullptr) PrefetchAll(gate, size * sizeof(float));
   VecF32 sums[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
   for (int64_t i = 0; i < size; i += 4 * lanes) {
     for (int64_t k = 0; k < 4; ++k) {

@@ -66,7 +66,7 @@ absl::Status Mamba1::LoadLayer(WeightLoader& loader, int64_t index) {
     SW_ASSIGN_OR_RETURN(w.out_proj_bias,
                         loader.PlacedVector(mixer + "out_proj.bias", {c.hidden_size}));
   }
-  layers_.push_back(std::move(w));
+  layers_.push_back(w);
   return absl::OkStatus();
 }
 

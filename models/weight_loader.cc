@@ -86,7 +86,7 @@ bool IsHarmless(absl::string_view name) { return absl::EndsWith(name, "rotary_em
 }  // namespace
 
 WeightLoader::WeightLoader(std::shared_ptr<const WeightsReader> reader, WeightLoaderOptions options)
-    : options_(options), storage_(std::make_shared<WeightStorage>()) {
+    : options_(std::move(options)), storage_(std::make_shared<WeightStorage>()) {
   storage_->reader = std::move(reader);
 }
 

@@ -36,7 +36,7 @@ int CountGpus() {
 }
 
 // Lower than the device's own if the environment says so.
-int32_t ForcedComputeCapability(int32_t actual) {
+[[maybe_unused]] int32_t ForcedComputeCapability(int32_t actual) {
   const char* text = std::getenv("SIDEWINDER_FORCE_CC");
   int32_t forced = 0;
   if (text == nullptr || !absl::SimpleAtoi(text, &forced)) return actual;

@@ -18,20 +18,30 @@ namespace hn = hwy::HWY_NAMESPACE;
 int32_t ArgMaxImpl(const float* values, int64_t n) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  float max = -std::numeric_limits<float>::infinity();
+  const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  // The larger of the two, `best` for NaN. Four in turn hide how long it takes.
+  const auto larger = [&](int64_t i, decltype(lowest) best) HWY_ATTR {
+    const auto v = hn::LoadU(d, values + i);
+    return hn::IfThenElse(hn::Gt(v, best), v, best);
+  };
+  auto a = lowest, b = lowest, c = lowest, e = lowest;
   int64_t i = 0;
-  if (n >= lanes) {
-    auto best = hn::Set(d, max);
-    for (; i + lanes <= n; i += lanes) {
-      const auto v = hn::LoadU(d, values + i);
-      best = hn::IfThenElse(hn::Gt(v, best), v, best);  // false for NaN
-    }
-    max = hn::GetLane(hn::MaxOfLanes(d, best));
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    a = larger(i, a);
+    b = larger(i + lanes, b);
+    c = larger(i + 2 * lanes, c);
+    e = larger(i + 3 * lanes, e);
   }
+  for (; i + lanes <= n; i += lanes) a = larger(i, a);
+  float max = hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(a, b), hn::Max(c, e))));
   for (; i < n; ++i) {
     if (values[i] > max) max = values[i];
   }
-  for (i = 0; i < n; ++i) {
+  const auto target = hn::Set(d, max);
+  for (i = 0; i + lanes <= n; i += lanes) {
+    if (!hn::AllFalse(d, hn::Eq(hn::LoadU(d, values + i), target))) break;
+  }
+  for (; i < n; ++i) {
     if (values[i] == max) return static_cast<int32_t>(i);
   }
   return 0;

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
@@ -44,6 +45,15 @@ HWY_INLINE void StoreFirst(VecF32 v, float* to, size_t count) {
   HWY_ALIGN float lanes[hn::MaxLanes(d)];
   hn::Store(v, d, lanes);
   for (size_t i = 0; i < count; ++i) to[i] = lanes[i];
+}
+
+// Asks for `bytes` at once: what another core has just written comes one line after the other
+// otherwise.
+HWY_INLINE void PrefetchAll(const void* from, int64_t bytes) {
+  constexpr int64_t kCacheLine{64};
+  for (int64_t i = 0; i < bytes; i += kCacheLine) {
+    hwy::Prefetch(static_cast<const char*>(from) + i);
+  }
 }
 
 // e^x for all x: Highway's is defined up to 104, where the result is infinite already. The second

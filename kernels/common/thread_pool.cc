@@ -22,6 +22,8 @@ constexpr std::chrono::microseconds kSpinTime{60};
 // With more threads than cores the thread that is waited for needs the core of the one that waits.
 constexpr std::chrono::microseconds kSpinTimeOversubscribed{2};
 constexpr int kPausesPerClockRead{16};
+// Bytes apart: no cache line in common, nor the pair of lines that some processors fetch together.
+constexpr size_t kSeparate{128};
 
 inline void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -31,9 +33,8 @@ inline void Pause() {
 #endif
 }
 
-// A counter that one thread raises and one thread waits for. A cache line of its own: the waiting
-// core polls it without disturbing anybody else.
-class alignas(128) Signal {
+// A counter that one thread raises and one thread waits for.
+class Signal {
  public:
   uint32_t value() const { return value_.load(std::memory_order_acquire); }
 
@@ -119,16 +120,17 @@ void MoveElsewhere([[maybe_unused]] std::thread& thread) {
 
 struct ThreadPool::Impl {
   // One mailbox a worker: a region that needs few workers touches no other, and a worker that is
-  // left out cannot read the fields of the next region while they are written.
+  // left out cannot read the fields of the next region while they are written. What a core polls
+  // disturbs nobody else, and the transfer that tells a worker to start brings what it is to run.
   struct Mailbox {
-    Signal start;
-    Signal done;
+    alignas(kSeparate) Signal start;
     Body body = nullptr;  // null asks the worker to end
     const void* fn = nullptr;
     int64_t begin = 0;
     int64_t end = 0;
-    std::atomic<int> core = -1;  // where the worker was last seen
-    uint32_t count = 0;          // regions handed to this worker; owned by the caller
+    alignas(kSeparate) Signal done;
+    alignas(kSeparate) std::atomic<int> core = -1;  // where the worker was last seen
+    alignas(kSeparate) uint32_t count = 0;  // regions handed to this worker; owned by the caller
   };
 
   explicit Impl(int n) : num_threads(n), mailboxes(n - 1) {
