@@ -12,14 +12,16 @@ void NormLinear(ExecutionContext& ctx, const RmsNormParams& norm, const LinearPa
       [&](auto& cuda) { return LaunchNormLinear(cuda, norm, linear); });
 }
 
-void ConvLinear(ExecutionContext& ctx, const CausalConvParams& conv, const LinearParams& linear) {
+void NormLinearConv(ExecutionContext& ctx, const RmsNormParams& norm, const LinearParams& linear,
+                    const CausalConvParams& conv) {
   Dispatch(
-      ctx, "ConvLinear",
+      ctx, "NormLinearConv",
       [&] {
-        CausalConvCpu(ctx, conv);
+        RmsNormCpu(ctx, norm);
         LinearCpu(ctx, linear);
+        CausalConvCpu(ctx, conv);
       },
-      [&](auto& cuda) { return LaunchConvLinear(cuda, conv, linear); });
+      [&](auto& cuda) { return LaunchNormLinearConv(cuda, norm, linear, conv); });
 }
 
 void LinearMultiStepMamba1(ExecutionContext& ctx, const LinearParams& linear,

@@ -21,8 +21,10 @@ namespace sidewinder {
 // (linear.row_index picks the rows whose logits are wanted).
 void NormLinear(ExecutionContext& ctx, const RmsNormParams& norm, const LinearParams& linear);
 
-// The convolution of Mamba-1 and x_proj: linear.input = conv.output, which is written.
-void ConvLinear(ExecutionContext& ctx, const CausalConvParams& conv, const LinearParams& linear);
+// in_proj and the convolution of Mamba-1: conv.input = linear.output, dense from its first column;
+// both outputs are written.
+void NormLinearConv(ExecutionContext& ctx, const RmsNormParams& norm, const LinearParams& linear,
+                    const CausalConvParams& conv);
 
 // dt_proj and the recurrence of Mamba-1: multistep.dt = linear.output.
 void LinearMultiStepMamba1(ExecutionContext& ctx, const LinearParams& linear,
@@ -36,8 +38,8 @@ void ConvMultiStepMamba2Cpu(ExecutionContext& ctx, const CausalConvParams& conv,
                             const MultiStepMamba2Params& multistep);
 
 CudaError LaunchNormLinear(CudaContext& ctx, const RmsNormParams& norm, const LinearParams& linear);
-CudaError LaunchConvLinear(CudaContext& ctx, const CausalConvParams& conv,
-                           const LinearParams& linear);
+CudaError LaunchNormLinearConv(CudaContext& ctx, const RmsNormParams& norm,
+                               const LinearParams& linear, const CausalConvParams& conv);
 CudaError LaunchLinearMultiStepMamba1(CudaContext& ctx, const LinearParams& linear,
                                       const MultiStepMamba1Params& multistep);
 CudaError LaunchConvMultiStepMamba2(CudaContext& ctx, const CausalConvParams& conv,

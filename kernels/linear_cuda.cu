@@ -142,16 +142,35 @@ CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const Pac
   return DispatchFewRows<AsyncRing, AsyncRing>(ctx, dtype, kind, args);
 }
 
+namespace {
+
+CudaError LaunchFew(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
+  const auto launch = ctx.compute_capability == 90 ? LaunchFewRowsSm90 : LaunchFewRows;
+  return launch(ctx, dtype, kind, args);
+}
+
+}  // namespace
+
 CudaError LaunchPackedLinear(CudaContext& ctx, const RmsNormParams* norm,
                              const LinearParams& linear) {
   const PackedLinear args = ToArgs(norm, linear);
   const InputKind kind = KindOf(norm);
   if (linear.max_rows <= kMaxFewRows) {
-    const auto launch = ctx.compute_capability == 90 ? LaunchFewRowsSm90 : LaunchFewRows;
-    const CudaError error = launch(ctx, linear.weight_dtype, kind, args);
+    const CudaError error = LaunchFew(ctx, linear.weight_dtype, kind, args);
     if (error != cudaErrorNotSupported) return error;
   }
   return LaunchManyRows(ctx, linear.weight_dtype, kind, args);
+}
+
+CudaError LaunchPackedLinearConv(CudaContext& ctx, const RmsNormParams& norm,
+                                 const LinearParams& linear, const CausalConvParams& conv) {
+  if (linear.max_rows > kMaxFewRows || conv.plan.max_sequences != 1 ||
+      conv.width != kFusedConvWidth || conv.dim % kPackedTile != 0) {
+    return cudaErrorNotSupported;
+  }
+  PackedLinear args = ToArgs(&norm, linear);
+  args.conv = conv;
+  return LaunchFew(ctx, linear.weight_dtype, KindOf(&norm), args);
 }
 
 CudaError LaunchLinear(CudaContext& ctx, const LinearParams& params) {

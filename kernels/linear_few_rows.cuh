@@ -9,6 +9,8 @@
 // each leaves its sums of a tile in an exchange slot, and the finisher adds the eight and writes
 // the outputs. A warp that both streamed and finished would let its weights wait.
 // Weights depend on no other op, so the ring is full before the kernel waits for its inputs.
+// Where a convolution follows (Mamba-1), the finisher runs it over the tile at hand: a lane has a
+// channel, its window and its taps.
 // A block leaves room for one of the next kernel, whose ring then fills while this one ends.
 // Shared memory: see Layout. Barriers: one __syncthreads before the wait; full and empty mbarriers
 // of the exchange slots. Bound: PackedBytes / bandwidth.
@@ -19,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/causal_conv.cuh"
 #include "kernels/common/async_copy.cuh"
 #include "kernels/common/launch.cuh"
 #include "kernels/linear_packed.cuh"
@@ -28,6 +31,7 @@ namespace sidewinder {
 inline constexpr int kFewRowsThreads{(kSlices + 1) * kWarpSize};
 inline constexpr int kTileBytes{512};
 inline constexpr int kInShared{0};  // kSteps: the operand is in shared memory
+inline constexpr int kFusedConvWidth{4};
 
 // Bytes of a warp's exchange slots. Its inputs are staged there on their way to registers, a chunk
 // of k-steps at a time, before the first tile is done.
@@ -45,12 +49,13 @@ inline constexpr int kExchangeSlots{4 / kRowTiles};
 // Offsets into dynamic shared memory, in bytes.
 template <int kRowTiles, int kSteps, class Ring>
 struct FewRowsLayout {
-  int exchange, squares, barriers, operand, size;
+  int exchange, squares, outputs, barriers, operand, size;
 
   __host__ __device__ explicit FewRowsLayout(int k_steps) {
     exchange = Ring::kBytes * kSlices;
     squares = exchange + kSlices * kExchangeBytes;
-    barriers = squares + kSlices * kRowTiles * kTokenTile * static_cast<int>(sizeof(float));
+    outputs = squares + kSlices * kRowTiles * kTokenTile * static_cast<int>(sizeof(float));
+    barriers = outputs + kRowTiles * kTileBytes;
     operand = barriers + 2 * kExchangeSlots<kRowTiles> * static_cast<int>(sizeof(uint64_t));
     size = operand + (kSteps == kInShared ? k_steps * kRowTiles * kTileBytes / 2 : 0);
   }
@@ -332,13 +337,21 @@ __device__ void StreamTiles(const PackedLinear& p, int num_rows, int steps,
 template <InputKind kKind, int kRowTiles>
 class Finisher {
  public:
-  __device__ Finisher(const PackedLinear& p, int num_rows) : p_(p), num_rows_(num_rows) {}
+  // `outputs`: [rows, 16] shared memory of the finisher.
+  __device__ Finisher(const PackedLinear& p, int num_rows, float* outputs)
+      : p_(p), num_rows_(num_rows), outputs_(outputs) {}
 
   __device__ void Run(const Exchange<kRowTiles>& exchange, const float* squares) const {
     float2 scales[kRowTiles];
+    SequenceRows sequence = {};
+    const Ring ring(p_.conv.ring_rows);
+    if (HasConv()) sequence = p_.conv.plan.sequences[0];
     for (int tile = blockIdx.x, idx = 0; tile < p_.tiles; tile += gridDim.x, ++idx) {
       float old[kRowTiles][4];
       LoadOld(tile, old);
+      ConvChannel channel;
+      const bool convolves = HasConv() && tile * kPackedTile < p_.conv.dim;
+      if (convolves) channel.Load(p_.conv, ring, sequence, tile);
       exchange.WaitFull(idx);
       if (idx == 0) LoadScales(squares, scales);
       float4 sums[kRowTiles];
@@ -351,11 +364,58 @@ class Finisher {
       exchange.Arrive(exchange.empty, idx);
 #pragma unroll
       for (int r = 0; r < kRowTiles; ++r) Write(tile, r, sums[r], scales[r], old[r]);
+      if (convolves) {
+        __syncwarp();
+        if (Lane() < kPackedTile) channel.Run(p_.conv, ring, sequence, tile, outputs_ + Lane());
+        __syncwarp();
+      }
     }
   }
 
  private:
+  // What one channel's convolution needs of memory; loaded ahead of the tile's sums.
+  struct ConvChannel {
+    float weight[kFusedConvWidth], window[kFusedConvWidth - 1], bias;
+
+    __device__ static int64_t Channel(int tile) {
+      return static_cast<int64_t>(tile) * kPackedTile + Lane() % kPackedTile;
+    }
+
+    __device__ void Load(const CausalConvParams& conv, Ring ring, const SequenceRows& sequence,
+                         int tile) {
+      const int64_t channel = Channel(tile);
+      const ConvInputs inputs(conv, ring, sequence);
+      bias = conv.bias != nullptr ? conv.bias[channel] : 0.0f;
+#pragma unroll
+      for (int k = 0; k < kFusedConvWidth; ++k) weight[k] = conv.weight[k * conv.dim + channel];
+#pragma unroll
+      for (int k = 0; k < kFusedConvWidth - 1; ++k) {
+        window[k] = inputs.At(sequence.consumed - kFusedConvWidth + 1 + k, channel);
+      }
+    }
+
+    // `raw`: the channel's outputs of the product, a row every 16 floats.
+    __device__ void Run(const CausalConvParams& conv, Ring ring, const SequenceRows& sequence,
+                        int tile, const float* raw) const {
+      const int64_t channel = Channel(tile);
+      const ConvInputs inputs(conv, ring, sequence);
+      float u[kFusedConvWidth] = {window[0], window[1], window[2], 0};
+      for (int r = 0; r < sequence.num_rows; ++r) {
+        u[3] = raw[r * kPackedTile];
+        conv.output[(sequence.first_row + r) * conv.output_stride + channel] =
+            ConvOutput<kFusedConvWidth>(bias, weight, u);
+        const int position = sequence.consumed + r;
+        if (inputs.Kept(position)) inputs.RingRow(position)[channel] = u[3];
+        u[0] = u[1];
+        u[1] = u[2];
+        u[2] = u[3];
+      }
+    }
+  };
+
   __device__ static int Lane() { return threadIdx.x % kWarpSize; }
+
+  __device__ bool HasConv() const { return kKind == InputKind::kNorm && p_.conv.output != nullptr; }
 
   __device__ float* OutputOf(int tile, int r, int i) const {
     const int row = r * kTokenTile + Lane() % 4 * 2 + i % 2;
@@ -397,13 +457,19 @@ class Finisher {
       float* to = OutputOf(tile, r, i);
       if (to == nullptr) continue;
       const int o = tile * static_cast<int>(kPackedTile) + Lane() / 4 + i / 2 * 8;
-      *to = FinishOutput<kKind>(values[i], i % 2 == 0 ? scale.x : scale.y, p_.bias, o, old[i],
-                                p_.accumulate);
+      const float value = FinishOutput<kKind>(values[i], i % 2 == 0 ? scale.x : scale.y, p_.bias, o,
+                                              old[i], p_.accumulate);
+      *to = value;
+      if (HasConv()) {
+        const int row = r * kTokenTile + Lane() % 4 * 2 + i % 2;
+        outputs_[row * kPackedTile + Lane() / 4 + i / 2 * 8] = value;
+      }
     }
   }
 
   const PackedLinear& p_;
   int num_rows_;
+  float* outputs_;
 };
 
 template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
@@ -421,7 +487,8 @@ __global__ void __launch_bounds__(kFewRowsThreads)
     __syncthreads();
     WaitForDependencies();
     const int num_rows = __ldcg(p.num_rows);
-    if (num_rows > 0) Finisher<kKind, kRowTiles>(p, num_rows).Run(exchange, squares);
+    float* const outputs = reinterpret_cast<float*>(few_rows_shared + layout.outputs);
+    if (num_rows > 0) Finisher<kKind, kRowTiles>(p, num_rows, outputs).Run(exchange, squares);
     return;
   }
   const int begin = SliceBegin(warp, p.k_steps);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/causal_conv.h"
 #include "kernels/common/dtype.h"
 #include "kernels/common/execution.h"
 #include "kernels/linear.h"
@@ -39,6 +40,9 @@ struct PackedLinear {
   bool accumulate;
   bool wide_loads;  // inputs, gates and norm weights can be read 16 bytes at a time
 
+  // The convolution that follows; its output is null if none does (few rows, kNorm).
+  CausalConvParams conv;
+
   // Workspace (many rows).
   void* packed;     // a chunk of the inputs as operand B
   float* squares;   // [kSlices, rows of a chunk] sums of squares
@@ -50,6 +54,11 @@ struct PackedLinear {
 // product. 16-bit weights; group_dim must equal dim.
 CudaError LaunchPackedLinear(CudaContext& ctx, const RmsNormParams* norm,
                              const LinearParams& linear);
+
+// The same with few rows of one sequence, and a convolution of 4 taps over the first conv.dim
+// outputs. NotSupported: more rows, more sequences, other taps.
+CudaError LaunchPackedLinearConv(CudaContext& ctx, const RmsNormParams& norm,
+                                 const LinearParams& linear, const CausalConvParams& conv);
 
 // By number of rows; both give a row the same bits. NotSupported: the inputs do not fit into shared
 // memory.

@@ -1,4 +1,4 @@
-// A norm or a convolution in front of a product.
+// A norm in front of a product, a convolution behind it.
 //
 // With bfloat16 weights the norm is part of the product: a row's factor 1 / rms is applied to its
 // sums, not to its inputs, so that the inputs can be rounded before the sum of their squares is
@@ -20,10 +20,14 @@ CudaError LaunchNormLinear(CudaContext& ctx, const RmsNormParams& norm,
   return LaunchPackedLinear(ctx, &norm, linear);
 }
 
-CudaError LaunchConvLinear(CudaContext& ctx, const CausalConvParams& conv,
-                           const LinearParams& linear) {
-  const CudaError error = LaunchCausalConv(ctx, conv);
-  return error != cudaSuccess ? error : LaunchLinear(ctx, linear);
+CudaError LaunchNormLinearConv(CudaContext& ctx, const RmsNormParams& norm,
+                               const LinearParams& linear, const CausalConvParams& conv) {
+  if (linear.weight_dtype == DType::kBFloat16 && norm.group_dim == norm.dim) {
+    const CudaError error = LaunchPackedLinearConv(ctx, norm, linear, conv);
+    if (error != cudaErrorNotSupported) return error;
+  }
+  const CudaError error = LaunchNormLinear(ctx, norm, linear);
+  return error != cudaSuccess ? error : LaunchCausalConv(ctx, conv);
 }
 
 }  // namespace sidewinder

@@ -102,22 +102,21 @@ void Mamba1::Forward(ExecutionContext& ctx, const RowPlan& plan, StateStore& sto
   EmbedRows(ctx, c, frame_, plan, residual);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& w = layers_[i];
-    NormLinear(
+    NormLinearConv(
         ctx, NormRows(c, w.norm, plan, residual, hidden),
-        RowsTimes(w.in_proj, w.in_proj_bias, plan, hidden, c.hidden_size, projected, 2 * inner));
-    ConvLinear(ctx,
-               {.input = projected,
-                .weight = w.conv_weight.data,
-                .bias = w.conv_bias.data,
-                .output = convolved,
-                .ring = store.conv_ring(i),
-                .dim = inner,
-                .width = c.conv_kernel,
-                .input_stride = 2 * inner,
-                .output_stride = inner,
-                .ring_rows = store.conv_ring_rows(i),
-                .plan = plan},
-               RowsTimes(w.x_proj, {}, plan, convolved, inner, selected, low));
+        RowsTimes(w.in_proj, w.in_proj_bias, plan, hidden, c.hidden_size, projected, 2 * inner),
+        {.input = projected,
+         .weight = w.conv_weight.data,
+         .bias = w.conv_bias.data,
+         .output = convolved,
+         .ring = store.conv_ring(i),
+         .dim = inner,
+         .width = c.conv_kernel,
+         .input_stride = 2 * inner,
+         .output_stride = inner,
+         .ring_rows = store.conv_ring_rows(i),
+         .plan = plan});
+    Linear(ctx, RowsTimes(w.x_proj, {}, plan, convolved, inner, selected, low));
     LinearParams dt_proj = RowsTimes(w.dt_proj, {}, plan, selected, c.time_step_rank, dt, inner);
     dt_proj.input_stride = low;
     LinearMultiStepMamba1(ctx, dt_proj,
