@@ -4,15 +4,16 @@
 // Roles: 8 stream warps and a finisher. Stream warp w owns slice w of the reduction
 // (linear_policy.h) in all tiles of its block. It copies its weights through a ring of its own in
 // shared memory, one stream over all tiles that never stops at their boundaries, and feeds them to
-// the tensor cores with the inputs as operand B (8 rows are the columns of one mma), which it
-// packed into shared memory. Stream warps never wait for each other: each leaves its sums of a tile
-// in an exchange slot, and the finisher adds the eight and writes the outputs. A warp that both
-// streamed and finished would let its weights wait. Weights depend on no other op, so the ring is
-// full before the kernel waits for its inputs. Where a convolution follows (Mamba-1), the finisher
-// runs it over the tile at hand: a lane has a channel, its window and its taps. A block leaves room
-// for one of the next kernel, whose ring then fills while this one ends. Shared memory: see Layout.
-// Barriers: one __syncthreads before the wait; full and empty mbarriers of the exchange slots.
-// Bound: PackedBytes / bandwidth.
+// the tensor cores with the inputs as operand B (8 rows are the columns of one mma), which it keeps
+// in registers, or in shared memory where slices are long. Stream warps never wait for each other:
+// each leaves its sums of a tile in an exchange slot, and the finisher adds the eight and writes
+// the outputs. A warp that both streamed and finished would let its weights wait.
+// Weights depend on no other op, so the ring is full before the kernel waits for its inputs.
+// Where a convolution follows (Mamba-1), the finisher runs it over the tile at hand: a lane has a
+// channel, its window and its taps.
+// A block leaves room for one of the next kernel, whose ring then fills while this one ends.
+// Shared memory: see Layout. Barriers: one __syncthreads before the wait; full and empty mbarriers
+// of the exchange slots. Bound: PackedBytes / bandwidth.
 #ifndef SIDEWINDER_KERNELS_LINEAR_FEW_ROWS_CUH_
 #define SIDEWINDER_KERNELS_LINEAR_FEW_ROWS_CUH_
 
@@ -29,28 +30,34 @@ namespace sidewinder {
 
 inline constexpr int kFewRowsThreads{(kSlices + 1) * kWarpSize};
 inline constexpr int kTileBytes{512};
+inline constexpr int kInShared{0};  // kSteps: the operand is in shared memory
 inline constexpr int kFusedConvWidth{4};
+
+// Bytes of a warp's exchange slots. Its inputs are staged there on their way to registers, a chunk
+// of k-steps at a time, before the first tile is done.
+inline constexpr int kExchangeBytes{4 * kTileBytes};
+static_assert(kExchangeBytes >= kChunkSteps * kWarpSize * static_cast<int>(sizeof(uint2)));
 
 // K-steps that a stream warp asks the second-level cache for beyond its ring: over all warps of a
 // GPU well below the size of that cache.
-inline constexpr int kAheadSteps{8};
+inline constexpr int kAheadSteps{16};
 
 // Tiles that stream warps may be ahead of the finisher.
 template <int kRowTiles>
 inline constexpr int kExchangeSlots{4 / kRowTiles};
 
 // Offsets into dynamic shared memory, in bytes.
-template <int kRowTiles, class Ring>
+template <int kRowTiles, int kSteps, class Ring>
 struct FewRowsLayout {
   int exchange, squares, outputs, barriers, operand, size;
 
   __host__ __device__ explicit FewRowsLayout(int k_steps) {
     exchange = Ring::kBytes * kSlices;
-    squares = exchange + kExchangeSlots<kRowTiles> * kSlices * kRowTiles * kTileBytes;
+    squares = exchange + kSlices * kExchangeBytes;
     outputs = squares + kSlices * kRowTiles * kTokenTile * static_cast<int>(sizeof(float));
     barriers = outputs + kRowTiles * kTileBytes;
     operand = barriers + 2 * kExchangeSlots<kRowTiles> * static_cast<int>(sizeof(uint64_t));
-    size = operand + k_steps * kRowTiles * kTileBytes / 2;
+    size = operand + (kSteps == kInShared ? k_steps * kRowTiles * kTileBytes / 2 : 0);
   }
 };
 
@@ -162,86 +169,155 @@ __device__ __forceinline__ float4 Plus(float4 a, float4 b) {
   return {__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w)};
 }
 
-// Which of the 16-byte units of a k-step's operand the lanes' items go to: items of different
-// k-steps lie in different banks.
-__device__ __forceinline__ int Swizzle(int step) { return step % 4 * 8; }  // 32-bit words
+// A stream warp's inputs as operand B.
+template <DType kDType, InputKind kKind, int kRowTiles, int kSteps>
+class Operand {
+  static constexpr bool kNormed{kKind != InputKind::kPlain};
+  static constexpr int kChunks{(kSteps + kChunkSteps - 1) / kChunkSteps};
+  static constexpr int kStepWords{2 * kWarpSize};
 
-// A stream warp packs its slice of the inputs as operand B. `limit`: rows from it on do not exist.
-// `operand`: [steps, kRowTiles, kWarpSize] of the warp; `squares`: [kRowTiles * kTokenTile].
-template <DType kDType, InputKind kKind, int kRowTiles>
-__device__ void PackOperand(const PackedLinear& p, int limit, int begin, int steps, uint2* operand,
-                            float* squares) {
-  constexpr bool kGated{kKind == InputKind::kGated};
-  const int lane = threadIdx.x % kWarpSize;
+ public:
+  // `memory`: the warp's staging area, or its share of the operand for kInShared.
+  __device__ Operand(const PackedLinear& p, int begin, int steps, void* memory)
+      : begin_(begin), steps_(steps), memory_(static_cast<uint32_t*>(memory)) {
+    if constexpr (kSteps != kInShared) {  // rows that nothing is loaded for
+      for (int i = threadIdx.x % kWarpSize; i < kChunkSteps * kStepWords; i += kWarpSize) {
+        memory_[i] = 0;
+      }
+    }
+    if constexpr (kSteps != kInShared && kNormed) {
 #pragma unroll
-  for (int tile = 0; tile < kRowTiles; ++tile) {
-    const TokenRows rows(p, tile, limit);
-    const auto store = [&](int step, int r, unsigned first, unsigned second) {
-      uint32_t* const words =
-          reinterpret_cast<uint32_t*>(operand + (step * kRowTiles + tile) * kWarpSize);
-      const int at = FirstWordOfItem(r) ^ Swizzle(step);
-      words[at] = first;
-      words[at ^ 2] = second;
-    };
-    float sum;
-    if (!p.wide_loads) {
-      sum = PackSlice<kDType, kKind, false, kTokenTile, 1>(p, rows, begin, steps, store);
-    } else if (limit <= 1) {
-      sum = PackSlice<kDType, kKind, true, 1, 5>(p, rows, begin, steps, store);
-    } else if (limit <= 5) {
-      sum = PackSlice < kDType, kKind, true, 5, kGated ? 1 : 3 > (p, rows, begin, steps, store);
+      for (int c = 0; c < kChunks; ++c) {
+        norm_weights_[c] = LoadNormWeight<true>(p, ItemOfLane(p, begin, steps, c * kChunkSteps));
+      }
+    }
+  }
+
+  // `limit`: rows from it on do not exist. `squares`: [kRowTiles * kTokenTile] of the warp.
+  __device__ void Load(const PackedLinear& p, int limit, float* squares) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      const TokenRows rows(p, r, limit);
+      if constexpr (kSteps == kInShared) {
+        LoadToShared(p, r, rows, squares);
+      } else if (limit <= 1) {
+        LoadToRegisters<1, kChunks>(p, r, rows, squares);
+      } else if (limit <= 5 && kKind != InputKind::kGated) {
+        LoadToRegisters<5, 2>(p, r, rows, squares);
+      } else {
+        LoadToRegisters<kTokenTile, 1>(p, r, rows, squares);
+      }
+    }
+  }
+
+  __device__ uint2 Get(int i, int r) const {
+    if constexpr (kSteps != kInShared) {
+      return registers_[r][i];
     } else {
-      sum = PackSlice < kDType, kKind, true, kTokenTile,
-      kGated ? 1 : 2 > (p, rows, begin, steps, store);
-    }
-    if (kKind != InputKind::kPlain && lane < kTokenTile) {
-      squares[tile * kTokenTile + lane] = sum;
+      return reinterpret_cast<const uint2*>(
+          memory_)[(i * kRowTiles + r) * kWarpSize + threadIdx.x % kWarpSize];
     }
   }
-  __syncwarp();
-}
 
-// Columns of rows that are never packed.
-__device__ __forceinline__ void ZeroOperand(uint2* operand, int pairs) {
-  for (int i = threadIdx.x % kWarpSize; i < pairs; i += kWarpSize) operand[i] = {0, 0};
-}
+ private:
+  // Moves the words of k-steps to different banks.
+  __device__ static int Swizzle(int step) { return step % 4 * 8; }
 
-// The beginning of the norm's weights of a slice, while the kernel waits for its inputs.
-__device__ __forceinline__ void PrefetchNormWeights(const PackedLinear& p, int begin, int steps) {
-  constexpr int kLineFloats{32};
-  const int lane = threadIdx.x % kWarpSize;
-  const int k = begin * static_cast<int>(kPackedTile) + lane * kLineFloats;
-  if (p.norm_weight != nullptr && lane * kLineFloats < steps * kPackedTile && k < p.in_dim) {
-    PrefetchLineToL2(p.norm_weight + k);
-  }
-}
-
-template <DType kDType, int kRowTiles, class Ring>
-__device__ void StreamTiles(const PackedLinear& p, int steps, WeightStream<Ring>& stream,
-                            const Exchange<kRowTiles>& exchange, const uint2* operand) {
-  const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
-  for (int tile = blockIdx.x, idx = 0; tile < p.tiles; tile += gridDim.x, ++idx) {
-    float sums[kRowTiles][4] = {};
-#pragma unroll 1
-    for (int step = 0; step < steps; step += Ring::kGroupSteps) {
-      const uint4* weights = stream.Wait();
-      uint4 fragments[Ring::kGroupSteps];
-      uint2 columns[Ring::kGroupSteps][kRowTiles];
+  // kBatch chunks of kRows rows are in flight at a time.
+  template <int kRows, int kBatch>
+  __device__ void LoadToRegisters(const PackedLinear& p, int row_tile, const TokenRows& rows,
+                                  float* squares) {
+    const int lane = threadIdx.x % kWarpSize;
+    float sums[kRows] = {};
 #pragma unroll
-      for (int j = 0; j < Ring::kGroupSteps; ++j) {
-        fragments[j] = weights[j * kWarpSize];
-        const int at = min(step + j, steps - 1);
+    for (int batch = 0; batch < kChunks; batch += kBatch) {
+      Chunk<kKind, kRows> chunks[kBatch];
 #pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) {
-          columns[j][r] = *(operand + (at * kRowTiles + r) * kWarpSize + (lane ^ Swizzle(at) / 2));
-        }
+      for (int i = 0; i < kBatch; ++i) {
+        if (batch + i >= kChunks) break;
+        const int k = ItemOfLane(p, begin_, steps_, (batch + i) * kChunkSteps);
+        chunks[i].template Load<true>(p, rows, k);
       }
 #pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int c = batch + i;
+        if (c >= kChunks) break;
+        chunks[i].template Pack<kDType>(norm_weights_[kNormed ? c : 0], sums,
+                                        [&](int r, unsigned first, unsigned second) {
+                                          uint32_t* const words = memory_ + lane / 4 * kStepWords;
+                                          const int at = FirstWordOfItem(r) ^ Swizzle(lane / 4);
+                                          words[at] = first;
+                                          words[at ^ 2] = second;
+                                        });
+        __syncwarp();
+#pragma unroll
+        for (int step = 0; step < kChunkSteps; ++step) {
+          if (c * kChunkSteps + step >= kSteps) break;
+          registers_[row_tile][c * kChunkSteps + step] = *reinterpret_cast<const uint2*>(
+              memory_ + step * kStepWords + (lane * 2 ^ Swizzle(step)));
+        }
+        __syncwarp();
+      }
+    }
+    if constexpr (kNormed) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        const float sum = SumOverWarp(sums[r]);
+        if (lane == r) squares[row_tile * kTokenTile + r] = sum;
+      }
+    }
+  }
+
+  __device__ void LoadToShared(const PackedLinear& p, int row_tile, const TokenRows& rows,
+                               float* squares) {
+    const int lane = threadIdx.x % kWarpSize;
+    const auto store = [&](int step, int r, unsigned first, unsigned second) {
+      uint32_t* const words =
+          memory_ + (step * kRowTiles + row_tile) * kWarpSize * 2 + FirstWordOfItem(r);
+      words[0] = first;
+      words[2] = second;
+    };
+    const float sum = p.wide_loads
+                          ? PackSlice<kDType, kKind, true>(p, rows, begin_, steps_, store)
+                          : PackSlice<kDType, kKind, false>(p, rows, begin_, steps_, store);
+    if (kNormed && lane < kTokenTile) squares[row_tile * kTokenTile + lane] = sum;
+    __syncwarp();
+  }
+
+  int begin_, steps_;
+  uint32_t* memory_;
+  uint2 registers_[kRowTiles][kSteps != kInShared ? kSteps : 1];
+  float4 norm_weights_[kSteps != kInShared && kNormed ? kChunks : 1];
+};
+
+template <DType kDType, InputKind kKind, int kRowTiles, int kSteps, class Ring>
+__device__ void StreamTiles(const PackedLinear& p, int num_rows, int steps,
+                            WeightStream<Ring>& stream, const Exchange<kRowTiles>& exchange,
+                            Operand<kDType, kKind, kRowTiles, kSteps>& operand, float* squares) {
+  const int warp = threadIdx.x / kWarpSize;
+  // Rows of the pass that do not exist this time are read as well: it saves waiting for num_rows.
+  operand.Load(p, p.row_index != nullptr ? num_rows : p.max_rows, squares);
+  if (num_rows <= 0) {
+    stream.Drain();
+    return;
+  }
+  for (int tile = blockIdx.x, idx = 0; tile < p.tiles; tile += gridDim.x, ++idx) {
+    float sums[kRowTiles][4] = {};
+#pragma unroll
+    for (int step = 0; step < (kSteps != kInShared ? kSteps : steps); step += Ring::kGroupSteps) {
+      if (step >= steps) break;
+      const uint4* weights = stream.Wait();
+      uint4 fragments[Ring::kGroupSteps];
+#pragma unroll
+      for (int j = 0; j < Ring::kGroupSteps; ++j) fragments[j] = weights[j * kWarpSize];
+#pragma unroll
       for (int j = 0; j < Ring::kGroupSteps; ++j) {
+        if (kSteps != kInShared && step + j >= kSteps) break;
         if (step + j < steps) {
 #pragma unroll
           for (int r = 0; r < kRowTiles; ++r) {
-            MultiplyAdd<kDType>(sums[r], fragments[j], columns[j][r].x, columns[j][r].y);
+            const uint2 inputs = operand.Get(step + j, r);
+            MultiplyAdd<kDType>(sums[r], fragments[j], inputs.x, inputs.y);
           }
         }
       }
@@ -396,13 +472,13 @@ class Finisher {
   float* outputs_;
 };
 
-template <DType kDType, int kRowTiles, InputKind kKind, class Ring>
+template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
 __global__ void __launch_bounds__(kFewRowsThreads)
     FewRowsKernel(const __grid_constant__ PackedLinear p) {
   extern __shared__ __align__(128) char few_rows_shared[];
   LaunchDependents();
   const int warp = threadIdx.x / kWarpSize;
-  const FewRowsLayout<kRowTiles, Ring> layout(p.k_steps);
+  const FewRowsLayout<kRowTiles, kSteps, Ring> layout(p.k_steps);
   const Exchange<kRowTiles> exchange(few_rows_shared + layout.exchange,
                                      few_rows_shared + layout.barriers);
   float* squares = reinterpret_cast<float*>(few_rows_shared + layout.squares);
@@ -418,22 +494,15 @@ __global__ void __launch_bounds__(kFewRowsThreads)
   const int begin = SliceBegin(warp, p.k_steps);
   const int steps = SliceBegin(warp + 1, p.k_steps) - begin;
   WeightStream<Ring> stream(p, few_rows_shared + warp * Ring::kBytes, begin, steps);
-  uint2* const operand =
-      reinterpret_cast<uint2*>(few_rows_shared + layout.operand) + begin * kRowTiles * kWarpSize;
-  ZeroOperand(operand, steps * kRowTiles * kWarpSize);
-  if constexpr (kKind != InputKind::kPlain) PrefetchNormWeights(p, begin, steps);
+  using Inputs = Operand<kDType, kKind, kRowTiles, kSteps>;
+  char* const memory = few_rows_shared + layout.operand;
+  Inputs operand(p, begin, steps,
+                 kSteps == kInShared ? memory + begin * kRowTiles * kTileBytes / 2
+                                     : few_rows_shared + layout.exchange + warp * kExchangeBytes);
   __syncthreads();
-
   WaitForDependencies();
-  const int num_rows = __ldcg(p.num_rows);
-  // Rows of the pass that do not exist this time are read as well: it saves waiting for num_rows.
-  PackOperand<kDType, kKind, kRowTiles>(p, p.row_index != nullptr ? num_rows : p.max_rows, begin,
-                                        steps, operand, squares + warp * kRowTiles * kTokenTile);
-  if (num_rows > 0) {
-    StreamTiles<kDType, kRowTiles>(p, steps, stream, exchange, operand);
-  } else {
-    stream.Drain();
-  }
+  StreamTiles<kDType, kKind, kRowTiles, kSteps>(p, __ldcg(p.num_rows), steps, stream, exchange,
+                                                operand, squares + warp * kRowTiles * kTokenTile);
 }
 
 constexpr int MaxSharedBytes(int32_t compute_capability) {
@@ -441,29 +510,39 @@ constexpr int MaxSharedBytes(int32_t compute_capability) {
   return compute_capability == 80 ? 163 << 10 : 99 << 10;
 }
 
-template <DType kDType, int kRowTiles, InputKind kKind, class Ring>
+template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
 cudaError_t LaunchFewRowsKernel(const CudaContext& ctx, const PackedLinear& args) {
-  const FewRowsLayout<kRowTiles, Ring> layout(args.k_steps);
+  const FewRowsLayout<kRowTiles, kSteps, Ring> layout(args.k_steps);
   if (layout.size > MaxSharedBytes(ctx.compute_capability)) return cudaErrorNotSupported;
-  return LaunchKernel(ctx, FewRowsKernel<kDType, kRowTiles, kKind, Ring>,
+  return LaunchKernel(ctx, FewRowsKernel<kDType, kRowTiles, kKind, kSteps, Ring>,
                       {.grid = dim3(std::min(args.tiles, ctx.num_multiprocessors)),
                        .block = dim3(kFewRowsThreads),
                        .shared_bytes = static_cast<size_t>(layout.size)},
                       args);
 }
 
-// With the small ring where the inputs take the room of the large one.
+// Where the operand is kept: in registers if a slice is short enough.
 template <class Ring, class SmallRing, DType kDType, InputKind kKind, int kRowTiles>
-cudaError_t LaunchWithRing(const CudaContext& ctx, const PackedLinear& args) {
-  const cudaError_t error = LaunchFewRowsKernel<kDType, kRowTiles, kKind, Ring>(ctx, args);
-  if (error != cudaErrorNotSupported) return error;
-  return LaunchFewRowsKernel<kDType, kRowTiles, kKind, SmallRing>(ctx, args);
+cudaError_t DispatchSteps(const CudaContext& ctx, const PackedLinear& args) {
+  const int steps = args.wide_loads ? MaxSliceSteps(args.k_steps) : 0;
+  if (steps >= 1 && steps <= 8) {
+    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 8, Ring>(ctx, args);
+  }
+  if (steps >= 1 && steps <= 20) {
+    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 20, Ring>(ctx, args);
+  }
+  if constexpr (kRowTiles == 1) {
+    if (steps >= 1 && steps <= 40) {
+      return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 40, Ring>(ctx, args);
+    }
+  }
+  return LaunchFewRowsKernel<kDType, kRowTiles, kKind, kInShared, SmallRing>(ctx, args);
 }
 
 template <class Ring, class SmallRing, DType kDType, InputKind kKind>
 cudaError_t DispatchRowTiles(const CudaContext& ctx, const PackedLinear& args) {
-  return args.max_rows <= kTokenTile ? LaunchWithRing<Ring, SmallRing, kDType, kKind, 1>(ctx, args)
-                                     : LaunchWithRing<Ring, SmallRing, kDType, kKind, 2>(ctx, args);
+  return args.max_rows <= kTokenTile ? DispatchSteps<Ring, SmallRing, kDType, kKind, 1>(ctx, args)
+                                     : DispatchSteps<Ring, SmallRing, kDType, kKind, 2>(ctx, args);
 }
 
 template <class Ring, class SmallRing>

@@ -63,9 +63,9 @@ __global__ void __launch_bounds__(kThreads) PackRowsKernel(const __grid_constant
     words[0] = first;
     words[2] = second;
   };
-  const float squares =
-      p.wide_loads ? PackSlice<kDType, kKind, true, kTokenTile, 1>(p, rows, begin, steps, store)
-                   : PackSlice<kDType, kKind, false, kTokenTile, 1>(p, rows, begin, steps, store);
+  const float squares = p.wide_loads
+                            ? PackSlice<kDType, kKind, true>(p, rows, begin, steps, store)
+                            : PackSlice<kDType, kKind, false>(p, rows, begin, steps, store);
   if (kKind != InputKind::kPlain && lane < kTokenTile) {
     const int pitch = gridDim.x * kTokenTile;
     p.squares[static_cast<int64_t>(slice) * pitch + blockIdx.x * kTokenTile + lane] = squares;

@@ -139,37 +139,28 @@ __device__ __forceinline__ float SumOverWarp(float value) {
   return value;
 }
 
-// A whole slice, kBatch chunks of kRows rows in flight at a time. Calls store(k-step of the slice,
-// row, first word, second word) of items that lie in it; the sum of squares of row r comes back in
-// lane r.
-template <DType kDType, InputKind kKind, bool kWide, int kRows, int kBatch, class Store>
+// A whole slice, chunk by chunk. Calls store(k-step of the slice, row, first word, second word) of
+// items that lie in it; the sum of squares of row r comes back in lane r.
+template <DType kDType, InputKind kKind, bool kWide, class Store>
 __device__ __forceinline__ float PackSlice(const PackedLinear& p, const TokenRows& rows, int begin,
                                            int steps, const Store& store) {
-  constexpr bool kNormed{kKind != InputKind::kPlain};
   const int lane = threadIdx.x % kWarpSize;
-  float squares[kRows] = {};
-  for (int batch = 0; batch < steps; batch += kBatch * kChunkSteps) {
-    Chunk<kKind, kRows> chunks[kBatch];
-    float4 norm_weights[kBatch];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int k = ItemOfLane(p, begin, steps, batch + i * kChunkSteps);
-      chunks[i].template Load<kWide>(p, rows, k);
-      if constexpr (kNormed) norm_weights[i] = LoadNormWeight<kWide>(p, k);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int step = batch + i * kChunkSteps + lane / 4;
-      chunks[i].template Pack<kDType>(norm_weights[i], squares,
-                                      [&](int r, unsigned first, unsigned second) {
-                                        if (step < steps) store(step, r, first, second);
-                                      });
-    }
+  float squares[kTokenTile] = {};
+  for (int step = 0; step < steps; step += kChunkSteps) {
+    const int k = ItemOfLane(p, begin, steps, step);
+    float4 norm_weight = {1, 1, 1, 1};
+    if constexpr (kKind != InputKind::kPlain) norm_weight = LoadNormWeight<kWide>(p, k);
+    Chunk<kKind, kTokenTile> chunk;
+    chunk.template Load<kWide>(p, rows, k);
+    chunk.template Pack<kDType>(norm_weight, squares, [&](int r, unsigned first, unsigned second) {
+      const int at = step + lane / 4;
+      if (at < steps) store(at, r, first, second);
+    });
   }
   float sum = 0;
-  if constexpr (kNormed) {
+  if constexpr (kKind != InputKind::kPlain) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < kTokenTile; ++r) {
       const float of_row = SumOverWarp(squares[r]);
       if (lane == r) sum = of_row;
     }
