@@ -40,7 +40,7 @@ static_assert(kExchangeBytes >= kChunkSteps * kWarpSize * static_cast<int>(sizeo
 
 // K-steps that a stream warp asks the second-level cache for beyond its ring: over all warps of a
 // GPU well below the size of that cache.
-inline constexpr int kAheadSteps{16};
+inline constexpr int kAheadSteps{8};
 
 // Tiles that stream warps may be ahead of the finisher.
 template <int kRowTiles>
@@ -203,7 +203,7 @@ class Operand {
       } else if (limit <= 1) {
         LoadToRegisters<1, kChunks>(p, r, rows, squares);
       } else if (limit <= 5 && kKind != InputKind::kGated) {
-        LoadToRegisters<5, 2>(p, r, rows, squares);
+        LoadToRegisters<5, kChunks>(p, r, rows, squares);
       } else {
         LoadToRegisters<kTokenTile, 1>(p, r, rows, squares);
       }

@@ -11,7 +11,7 @@ namespace {
 
 // Tokens that step 0 may evaluate at once. Two is the usual most (the last proposal of a fully
 // accepted round and the bonus token); a drafter that paused catches up this many a round.
-constexpr int32_t kMaxCatchUp{8};
+constexpr int32_t kMaxCatchUp{5};
 
 }  // namespace
 
