@@ -20,6 +20,8 @@ namespace {
 // logits are not free. Measured with `sidewinder bench --draft ngram` on two cores
 // (docs/benchmarks.md).
 constexpr float kRowCost{0.08f};
+// On a GPU the rows of a pass fill columns of the tensor cores that are there anyway.
+constexpr float kRowCostCuda{0.02f};
 
 // A new request expects its proposals to be about this good.
 constexpr float kInitialAcceptance{0.7f};
@@ -168,14 +170,17 @@ absl::Status Decoder::ResumeFork(Stream& stream, int32_t slot, const SlotRequest
   return stream.status();
 }
 
-void Decoder::EnqueueRound(ExecutionContext& ctx, bool in_loop, uint64_t condition) {
+void Decoder::EnqueueRound(ExecutionContext& ctx, bool sampling, bool in_loop, uint64_t condition) {
+  const float row_cost = ctx.device == DeviceType::kCpu ? kRowCost : kRowCostCuda;
   BeginRound(
-      ctx, {.control = control_, .row_cost = kRowCost, .draft_cost = drafter_->CostPerProposal()});
-  drafter_->Draft(ctx);
+      ctx, {.control = control_, .row_cost = row_cost, .draft_cost = drafter_->CostPerProposal()});
+  drafter_->Draft(ctx, sampling);
   PlanVerifyRows(ctx, verifier_->PlanParams(control_));
   verifier_->Forward(ctx);
-  FirstConflict(ctx,
-                {.control = control_, .plan = verifier_->plan(), .logits = verifier_->logits()});
+  FirstConflict(ctx, {.control = control_,
+                      .plan = verifier_->plan(),
+                      .logits = verifier_->logits(),
+                      .sampling = sampling});
   RollBackCursors(ctx, control_, verifier_->store().cursors());
   drafter_->Commit(ctx);
   PublishRound(ctx, {.control = control_,
@@ -185,7 +190,9 @@ void Decoder::EnqueueRound(ExecutionContext& ctx, bool in_loop, uint64_t conditi
                      .in_loop = in_loop});
 }
 
-void Decoder::Round(ExecutionContext& ctx) { EnqueueRound(ctx, /*in_loop=*/false, 0); }
+void Decoder::Round(ExecutionContext& ctx) {
+  EnqueueRound(ctx, AnySamples(), /*in_loop=*/false, 0);
+}
 
 void Decoder::Run(int64_t rounds) {
   target_ = std::max(target_, collected_ + rounds);
@@ -210,10 +217,11 @@ absl::Status Decoder::StartRounds(Stream& stream) {
     Round(ctx);
     return stream.Synchronize();
   }
-  std::unique_ptr<RecordedLoop>& loop = loops_[AnySamples()];
+  const bool sampling = AnySamples();
+  std::unique_ptr<RecordedLoop>& loop = loops_[sampling];
   if (loop == nullptr) {
     SW_ASSIGN_OR_RETURN(loop, RecordedLoop::Record(stream, [&](uint64_t condition) {
-                          EnqueueRound(ctx, /*in_loop=*/true, condition);
+                          EnqueueRound(ctx, sampling, /*in_loop=*/true, condition);
                         }));
   }
   loop->Launch(ctx);

@@ -108,7 +108,7 @@ class Decoder {
   absl::Status Allocate(const DecoderOptions& options);
   absl::Status FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRequest& request);
   void WriteSlot(ExecutionContext& ctx, int32_t slot);
-  void EnqueueRound(ExecutionContext& ctx, bool in_loop, uint64_t condition);
+  void EnqueueRound(ExecutionContext& ctx, bool sampling, bool in_loop, uint64_t condition);
   void Deliver();
   absl::Status StartRounds(Stream& stream);
   bool AnyActive() const;

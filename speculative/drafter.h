@@ -42,7 +42,8 @@ class Drafter {
   // `begun` is the slot in host memory, its prompt in `begun.tokens` and again in `device_tokens`.
   virtual void Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
                      const int32_t* device_tokens) = 0;
-  virtual void Draft(ExecutionContext& ctx) = 0;
+  // `sampling`: some active slot may have a temperature; else every slot is greedy.
+  virtual void Draft(ExecutionContext& ctx, bool sampling) = 0;
   virtual void Commit(ExecutionContext& ctx) = 0;
 
   virtual void Fork(ExecutionContext&, int32_t /*from*/, int32_t /*to*/) {}

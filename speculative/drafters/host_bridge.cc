@@ -33,9 +33,9 @@ void HostBridge::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& b
   inner_->Begin(ctx, slot, begun, begun.tokens);
 }
 
-void HostBridge::Draft(ExecutionContext& ctx) {
+void HostBridge::Draft(ExecutionContext& ctx, bool sampling) {
   CopySlotsOut(ctx);
-  inner_->Draft(ctx);
+  inner_->Draft(ctx, sampling);
   for (size_t i = 0; i < slots_.size(); ++i) {
     const SlotControl& from = slots_[i];
     if (from.num_drafted == 0) continue;

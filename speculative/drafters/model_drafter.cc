@@ -41,7 +41,7 @@ void ModelDrafter::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl&
   runner_->Prefill(ctx, slot, device_tokens, consumed, begun.num_tokens - 1);
 }
 
-void ModelDrafter::Draft(ExecutionContext& ctx) {
+void ModelDrafter::Draft(ExecutionContext& ctx, bool sampling) {
   for (int32_t step = 0; step < control_.max_draft; ++step) {
     const int32_t rows = step == 0 ? kMaxCatchUp : 1;
     PlanDraftRows(ctx, runner_->PlanParams(control_, rows), step, kMaxCatchUp);
@@ -50,7 +50,8 @@ void ModelDrafter::Draft(ExecutionContext& ctx) {
                       .plan = runner_->plan(rows),
                       .logits = runner_->logits(),
                       .logits_stride = static_cast<int32_t>(runner_->model().info().vocab_size),
-                      .step = step});
+                      .step = step,
+                      .sampling = sampling});
   }
 }
 

@@ -29,7 +29,7 @@ class ModelDrafter final : public Drafter {
   absl::Status Attach(const ControlBlock& control) override;
   void Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
              const int32_t* device_tokens) override;
-  void Draft(ExecutionContext& ctx) override;
+  void Draft(ExecutionContext& ctx, bool sampling) override;
   void Commit(ExecutionContext& ctx) override;
   void Fork(ExecutionContext& ctx, int32_t from, int32_t to) override {
     runner_->store().Fork(ctx, from, to);

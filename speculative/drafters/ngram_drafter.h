@@ -17,7 +17,7 @@ class NgramDrafter final : public Drafter {
     return absl::OkStatus();
   }
   void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
-  void Draft(ExecutionContext& ctx) override {
+  void Draft(ExecutionContext& ctx, bool /*sampling*/) override {
     NgramDraft(ctx, {.control = control_, .min_ngram = min_, .max_ngram = max_});
   }
   void Commit(ExecutionContext&) override {}

@@ -11,7 +11,7 @@ class NullDrafter final : public Drafter {
   bool on_host() const override { return false; }
   absl::Status Attach(const ControlBlock&) override { return absl::OkStatus(); }
   void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
-  void Draft(ExecutionContext&) override {}
+  void Draft(ExecutionContext&, bool /*sampling*/) override {}
   void Commit(ExecutionContext&) override {}
 };
 

@@ -29,7 +29,7 @@ class ScriptedDrafter final : public Drafter {
   void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
   void Commit(ExecutionContext&) override {}
 
-  void Draft(ExecutionContext&) override {
+  void Draft(ExecutionContext&, bool /*sampling*/) override {
     for (int32_t i = 0; i < control_.num_slots; ++i) {
       SlotControl& slot = control_.slots[i];
       if (!slot.active) continue;
