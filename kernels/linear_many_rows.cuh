@@ -1,9 +1,9 @@
 // What the kernels for many rows share: the inputs as operand B in the workspace.
 //
-// Packed inputs look like packed weights: 16 rows are a tile of 512 bytes a k-step, tiles of one
-// row group lie one behind the other. The 16 bytes of lane l are its 8 bytes of operand B of the
-// lower 8 rows, then those of the upper 8. Rows that do not exist hold anything: a column of a
-// product depends on that column of the inputs alone.
+// 16 rows and a k-step are a tile of 512 bytes. The 16 bytes of lane l are its 8 bytes of operand B
+// of the lower 8 rows, then those of the upper 8. Row blocks of some tiles lie one behind the
+// other, in each the k-steps, and in these the tiles. Rows that do not exist hold anything: a
+// column of a product depends on that column of the inputs alone.
 #ifndef SIDEWINDER_KERNELS_LINEAR_MANY_ROWS_CUH_
 #define SIDEWINDER_KERNELS_LINEAR_MANY_ROWS_CUH_
 
@@ -30,7 +30,8 @@ inline size_t RowSquaresBytes(InputKind kind) {
 // Packs rows [args.first_row, args.first_row + rows) into args.packed. With a norm, the sums of
 // their squares go to args.squares[slice * pitch + row - args.first_row].
 cudaError_t LaunchPackRows(const CudaContext& ctx, DType dtype, InputKind kind,
-                           const PackedLinear& args, int32_t rows, int32_t pitch);
+                           const PackedLinear& args, int32_t rows, int32_t pitch,
+                           int32_t block_tiles);
 
 // As LaunchManyRows. NotSupported: too many inputs for the workspace.
 cudaError_t LaunchManyRowsSm90(const CudaContext& ctx, DType dtype, InputKind kind,

@@ -55,7 +55,7 @@ __device__ __forceinline__ int ReadableRows(const PackedLinear& p) {
 
 template <DType kDType, InputKind kKind>
 __global__ void __launch_bounds__(kThreads)
-    PackRowsKernel(const __grid_constant__ PackedLinear p, int pitch) {
+    PackRowsKernel(const __grid_constant__ PackedLinear p, int pitch, int block_tiles) {
   LaunchDependents();
   WaitForDependencies();
   const int num_rows = ReadableRows(p);
@@ -66,12 +66,13 @@ __global__ void __launch_bounds__(kThreads)
   const int slice = threadIdx.x / kWarpSize;
   const int begin = SliceBegin(slice, p.k_steps);
   const int steps = SliceBegin(slice + 1, p.k_steps) - begin;
-  uint2* packed =
-      static_cast<uint2*>(p.packed) +
-      ((static_cast<int64_t>(local_tile / 2) * p.k_steps + begin) * kWarpSize + lane) * 2 +
-      local_tile % 2;
+  const int tile = local_tile / 2;
+  const int64_t first =
+      (int64_t{tile / block_tiles} * p.k_steps + begin) * block_tiles + tile % block_tiles;
+  uint2* packed = static_cast<uint2*>(p.packed) + (first * kWarpSize + lane) * 2 + local_tile % 2;
+  const int pitch_of_steps = block_tiles * kWarpSize * 2;
   const OperandRow row(p, row_tile, num_rows);
-  const auto store = [&](int i, uint2 pair) { packed[i * kWarpSize * 2] = pair; };
+  const auto store = [&](int i, uint2 pair) { packed[i * pitch_of_steps] = pair; };
   const float squares =
       p.wide_loads ? PackSlice<kDType, kKind, true, kBatch>(p, row, begin, steps, steps, store)
                    : PackSlice<kDType, kKind, false, kBatch>(p, row, begin, steps, steps, store);
@@ -82,10 +83,10 @@ __global__ void __launch_bounds__(kThreads)
 
 template <DType kDType, InputKind kKind>
 cudaError_t LaunchPack(const CudaContext& ctx, const PackedLinear& args, int32_t rows,
-                       int32_t pitch) {
+                       int32_t pitch, int32_t block_tiles) {
   const unsigned blocks = (rows + kTokenTile - 1) / kTokenTile;
   return LaunchKernel(ctx, PackRowsKernel<kDType, kKind>,
-                      {.grid = dim3(blocks), .block = dim3(kThreads)}, args, pitch);
+                      {.grid = dim3(blocks), .block = dim3(kThreads)}, args, pitch, block_tiles);
 }
 
 // Where a block stands in the order of additions.
@@ -296,7 +297,8 @@ cudaError_t LaunchChunks(const CudaContext& ctx, PackedLinear args) {
                           .block = dim3(kThreads),
                           .shared_bytes = kSharedBytes};
   for (args.first_row = 0; args.first_row < max_rows; args.first_row += chunk.rows) {
-    cudaError_t error = LaunchPack<kDType, kKind>(ctx, args, chunk.rows, chunk.rows);
+    cudaError_t error =
+        LaunchPack<kDType, kKind>(ctx, args, chunk.rows, chunk.rows, /*block_tiles=*/1);
     if (error != cudaSuccess) return error;
     error = split ? LaunchKernel(ctx, ManyRowsKernel<kDType, kKind, true>, shape, args)
                   : LaunchKernel(ctx, ManyRowsKernel<kDType, kKind, false>, shape, args);
@@ -326,9 +328,10 @@ cudaError_t DispatchKind(DType dtype, InputKind kind, const Run& run) {
 }  // namespace
 
 cudaError_t LaunchPackRows(const CudaContext& ctx, DType dtype, InputKind kind,
-                           const PackedLinear& args, int32_t rows, int32_t pitch) {
+                           const PackedLinear& args, int32_t rows, int32_t pitch,
+                           int32_t block_tiles) {
   return DispatchKind(dtype, kind, [&]<DType kDType, InputKind kKind>() {
-    return LaunchPack<kDType, kKind>(ctx, args, rows, pitch);
+    return LaunchPack<kDType, kKind>(ctx, args, rows, pitch, block_tiles);
   });
 }
 

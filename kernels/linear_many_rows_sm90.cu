@@ -6,9 +6,10 @@
 // owns as many slices of the reduction (linear_policy.h). In a block, 8 warps form kGroups groups
 // that share the block's slices in turn; the warps of a group share the tile. A warp multiplies
 // kWarpTiles x 16 outputs and kWarpRowTiles x 8 rows.
-// Every group has a ring of stages in shared memory. The lanes of its first warp start the bulk
-// copies of a stage, one a tile, as soon as the group has read what was there; weights depend on no
-// other op, so the first ones are on their way before the kernel waits for its inputs.
+// Every group has a ring of stages in shared memory. Its warps share the bulk copies of a stage,
+// one for each tile of weights and one for all inputs, and start them when the group has read what
+// was there; weights depend on no other op, so the first ones are on their way before the kernel
+// waits for its inputs.
 // How slices add up, by Tile:
 //  - a slice a group (short sums, few blocks): all leave their sums in shared memory, and every
 //    thread of the cluster adds up its part of the outputs;
@@ -80,7 +81,7 @@ struct Tile {
   static constexpr int kSharedBytes{kTurns + kTurnBytes};
 
   static_assert(kGroups * kGroupWarps == kWarps && kSlices % (kCluster * kGroups) == 0);
-  static_assert(kRowTiles % 2 == 0 && kMostRows % kRows == 0 && kStageTiles <= kWarpSize);
+  static_assert(kRowTiles % 2 == 0 && kMostRows % kRows == 0);
   static_assert(kStages >= 2 && kMeetBytes <= kGroups * kRingBytes);
   static_assert(kMeet || kCluster == 1);
 };
@@ -128,38 +129,42 @@ __device__ __forceinline__ int RowTileOf(int group_warp, int n) {
   return n < kPaired ? warp * kPaired + n : T::kWarpsN * kPaired + warp;
 }
 
-// The copies of a group: lane i of the group's first warp has tile i of each stage.
+// The copies of a group. A stage takes one for each tile of weights and one for the inputs; a lane
+// has at most one of them. Weights lie in a stage tile by tile, inputs step by step.
 template <class T>
 class Copies {
  public:
   __device__ Copies(const ManyRows& a, const Place<T>& place, char* ring, uint64_t* full,
                     uint64_t* empty)
       : place_(place), k_steps_(a.linear.k_steps), ring_(ring), full_(full), empty_(empty) {
-    if (place.group_warp != 0) return;
-    const int wanted = min(T::kTiles, a.linear.tiles - place.first_tile);
-    copied_tiles_ = wanted + T::kOperandTiles;
-    is_weight_ = place.lane < T::kTiles;
-    active_ = is_weight_ ? place.lane < wanted : place.lane < T::kStageTiles;
-    const int64_t row = is_weight_ ? place.first_tile + place.lane
-                                   : place.row_block * T::kOperandTiles + place.lane - T::kTiles;
-    const void* base = is_weight_ ? a.linear.weight : a.linear.packed;
-    from_ = static_cast<const char*>(base) + row * k_steps_ * kStepBytes;
-    to_ = SharedAddress(ring) + place.lane * T::kStageTileBytes;
+    const int copy = place.lane * T::kGroupWarps + place.group_warp;
+    is_weight_ = copy < T::kTiles;
+    is_inputs_ = copy == T::kTiles;
+    if (is_weight_) is_weight_ = place.first_tile + copy < a.linear.tiles;
+    step_bytes_ = is_inputs_ ? T::kOperandTiles * kStepBytes : kStepBytes;
+    const void* base = is_inputs_ ? a.linear.packed : a.linear.weight;
+    const int64_t row = is_inputs_ ? place.row_block : place.first_tile + copy;
+    from_ = static_cast<const char*>(base) + row * k_steps_ * step_bytes_;
+    to_ = SharedAddress(ring) + copy * T::kStageTileBytes;
     policy_ = is_weight_ && a.row_blocks == 1 ? EvictFirstPolicy() : EvictNormalPolicy();
-    if (place.lane == 0) {
-      for (int i = 0; i < T::kStages; ++i) {
-        InitBarrier(full_ + i, 1);
-        InitBarrier(empty_ + i, T::kGroupWarps);
-      }
+    const bool has_inputs = __any_sync(0xffffffffu, is_inputs_);
+    warp_step_bytes_ =
+        (__popc(__ballot_sync(0xffffffffu, is_weight_)) + has_inputs * T::kOperandTiles) *
+        kStepBytes;
+    StartSlice(0);
+  }
+
+  // By one warp of the group.
+  __device__ void InitBarriers() const {
+    if (place_.lane < T::kStages) {
+      InitBarrier(full_ + place_.lane, T::kGroupWarps);
+      InitBarrier(empty_ + place_.lane, T::kGroupWarps);
       FenceBarrierInit();
     }
-    __syncwarp();
-    StartSlice(0);
   }
 
   // First all stages' weights, then their inputs.
   __device__ void FillWeights() {
-    if (place_.group_warp != 0) return;
     Copies at_start = *this;
     for (int slot = 0; slot < T::kStages && at_start.MoreToCopy(); ++slot) {
       at_start.Expect(slot);
@@ -168,19 +173,23 @@ class Copies {
     }
   }
   __device__ void FillInputs() {
-    if (place_.group_warp != 0) return;
     for (; filled_ < T::kStages && MoreToCopy(); ++filled_) {
-      Copy(filled_, !is_weight_);
+      Copy(filled_, is_inputs_);
       Advance();
     }
   }
 
-  // The group has read, or is about to have read, the oldest stage.
+  // Fills the oldest stage anew that the group has read, kLag stages behind the one at hand. Warps
+  // wait for each other here, so it must not be the last one if they can help it.
   __device__ void Refill() {
-    if (place_.group_warp != 0 || !MoreToCopy()) return;
+    if (to_read_ > 0) {
+      --to_read_;
+      return;
+    }
+    if (!MoreToCopy()) return;
     if constexpr (T::kGroupWarps > 1) SleepAtBarrier(empty_ + copy_slot_, copy_parity_);
     Expect(copy_slot_);
-    Copy(copy_slot_, true);
+    Copy(copy_slot_, is_weight_ || is_inputs_);
     Advance();
     if (++copy_slot_ == T::kStages) {
       copy_slot_ = 0;
@@ -209,6 +218,8 @@ class Copies {
   }
 
  private:
+  static constexpr int kLag{T::kGroupWarps == 1 ? 0 : T::kStages > 3 ? 2 : 1};
+
   __device__ bool MoreToCopy() const { return slice_ < T::kGroupSlices; }
   __device__ int Count() const { return min(T::kStageSteps, end_ - step_); }
 
@@ -226,13 +237,13 @@ class Copies {
   }
 
   __device__ void Expect(int slot) const {
-    if (place_.lane == 0) ArriveAndExpectBytes(full_ + slot, copied_tiles_ * Count() * kStepBytes);
+    if (place_.lane == 0) ArriveAndExpectBytes(full_ + slot, warp_step_bytes_ * Count());
     __syncwarp();
   }
   __device__ void Copy(int slot, bool wanted) const {
-    if (!active_ || !wanted) return;
-    CopyBulk(to_ + slot * T::kStageBytes, from_ + static_cast<int64_t>(step_) * kStepBytes,
-             Count() * kStepBytes, full_ + slot, policy_);
+    if (!wanted) return;
+    CopyBulk(to_ + slot * T::kStageBytes, from_ + static_cast<int64_t>(step_) * step_bytes_,
+             Count() * step_bytes_, full_ + slot, policy_);
   }
 
   const Place<T>& place_;
@@ -240,19 +251,23 @@ class Copies {
   char* ring_;
   uint64_t* full_;
   uint64_t* empty_;
+
+  // The lane's copy.
+  bool is_weight_, is_inputs_;
+  int step_bytes_;
+  const char* from_;
+  uint32_t to_;
+  uint64_t policy_;
+  int warp_step_bytes_;
+
+  // The stage at hand.
   int slot_ = 0;
   uint32_t parity_ = 0;
-
-  // The group's first warp.
-  int copied_tiles_ = 0;
-  bool is_weight_ = false, active_ = false;
-  const char* from_ = nullptr;
-  uint32_t to_ = 0;
-  uint64_t policy_ = 0;
-  int slice_ = T::kGroupSlices, step_ = 0, end_ = 0;  // of the next stage to copy
-  int filled_ = 0;
-  int copy_slot_ = 0;
+  // The next one to copy.
+  int slice_, step_ = 0, end_ = 0;
+  int filled_ = 0, copy_slot_ = 0;
   uint32_t copy_parity_ = 0;
+  int to_read_ = kLag;
 };
 
 template <class T>
@@ -262,23 +277,25 @@ using Sums = float[T::kWarpTiles][T::kWarpRowTiles][4];
 template <DType kDType, class T>
 __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int group_warp,
                                              Sums<T>& sums) {
-  const auto tile = [&](int i) { return stage + i * T::kStageTileBytes + s * kStepBytes; };
+  const char* weight = stage + TileOf<T>(group_warp, 0) * T::kStageTileBytes + s * kStepBytes;
+  const auto operand = [&](int row_tile) {
+    return stage + T::kTiles * T::kStageTileBytes +
+           (s * T::kOperandTiles + row_tile / 2) * kStepBytes;
+  };
   uint2 inputs[T::kWarpRowTiles];
 #pragma unroll
   for (int n = 0; n + 1 < T::kWarpRowTiles; n += 2) {
-    const uint4 pair =
-        *reinterpret_cast<const uint4*>(tile(T::kTiles + RowTileOf<T>(group_warp, n) / 2));
+    const uint4 pair = *reinterpret_cast<const uint4*>(operand(RowTileOf<T>(group_warp, n)));
     inputs[n] = make_uint2(pair.x, pair.y);
     inputs[n + 1] = make_uint2(pair.z, pair.w);
   }
   if constexpr (T::kWarpRowTiles % 2 != 0) {
     const int last = RowTileOf<T>(group_warp, T::kWarpRowTiles - 1);
-    inputs[T::kWarpRowTiles - 1] =
-        *reinterpret_cast<const uint2*>(tile(T::kTiles + last / 2) + last % 2 * 8);
+    inputs[T::kWarpRowTiles - 1] = *reinterpret_cast<const uint2*>(operand(last) + last % 2 * 8);
   }
 #pragma unroll
   for (int m = 0; m < T::kWarpTiles; ++m) {
-    const uint4 weights = *reinterpret_cast<const uint4*>(tile(TileOf<T>(group_warp, m)));
+    const uint4 weights = *reinterpret_cast<const uint4*>(weight + m * T::kStageTileBytes);
 #pragma unroll
     for (int n = 0; n < T::kWarpRowTiles; ++n) {
       MultiplyAdd<kDType>(sums[m][n], weights, inputs[n].x, inputs[n].y);
@@ -303,8 +320,7 @@ __device__ __forceinline__ void MultiplySlice(const Place<T>& place, int k_steps
 #pragma unroll 1
   for (int step = 0; step < steps; step += T::kStageSteps) {
     const char* stage = copies.Wait() + place.lane * 16;
-    // Others of the group may still read the stage before this one: by now it will not take long.
-    if (T::kGroupWarps > 1 && (step > 0 || i > 0)) copies.Refill();
+    if constexpr (T::kGroupWarps > 1) copies.Refill();
     if (steps - step >= T::kStageSteps) {
 #pragma unroll
       for (int s = 0; s < T::kStageSteps; ++s) {
@@ -536,10 +552,16 @@ __global__ void __launch_bounds__(kThreads, T::kBlocksPerMultiprocessor)
       a, place, many_rows_shared + place.group * T::kRingBytes,
       reinterpret_cast<uint64_t*>(many_rows_shared + T::kFull) + place.group * T::kStages,
       reinterpret_cast<uint64_t*>(many_rows_shared + T::kEmpty) + place.group * T::kStages);
-  copies.FillWeights();
+  if (place.group_warp == 0) copies.InitBarriers();
   if constexpr (T::kInTurns) {
     if (threadIdx.x < kSlices * T::kGroupWarps) InitBarrier(turns + threadIdx.x, 1);
   }
+  if constexpr (T::kGroupWarps > 1) {
+    __syncthreads();
+  } else {
+    __syncwarp();
+  }
+  copies.FillWeights();
   WaitForDependencies();
   const int num_rows = __ldcg(p.num_rows);
   copies.FillInputs();
@@ -615,6 +637,8 @@ cudaError_t LaunchTile(const CudaContext& ctx, InputKind kind, const PackedLinea
                          .row_blocks = row_blocks,
                          .pitch = pitch,
                          .normed = kind != InputKind::kPlain};
+  const cudaError_t error = LaunchPackRows(ctx, kDType, kind, args, rows, pitch, T::kOperandTiles);
+  if (error != cudaSuccess) return error;
   return LaunchKernel(
       ctx, ManyRowsKernel<kDType, T>,
       {.grid = dim3(static_cast<unsigned>(row_blocks * output_blocks * T::kCluster)),
@@ -671,9 +695,7 @@ cudaError_t LaunchChunks(const CudaContext& ctx, InputKind kind, PackedLinear ar
   args.squares = reinterpret_cast<float*>(static_cast<char*>(args.packed) + pitch * row_bytes);
   for (args.first_row = 0; args.first_row < max_rows; args.first_row += pitch) {
     const int32_t rows = std::min(pitch, max_rows - args.first_row);
-    cudaError_t error = LaunchPackRows(ctx, kDType, kind, args, rows, pitch);
-    if (error != cudaSuccess) return error;
-    error = AllTiles<kDType>::Launch(ctx, kind, args, rows, pitch);
+    const cudaError_t error = AllTiles<kDType>::Launch(ctx, kind, args, rows, pitch);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;

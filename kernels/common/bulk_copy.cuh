@@ -57,10 +57,10 @@ __device__ __forceinline__ void SleepAtBarrier(uint64_t* barrier, uint32_t parit
 // All threads of a cluster; what they wrote to shared memory before they arrived can be read
 // after the wait.
 __device__ __forceinline__ void ArriveAtCluster() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
 }
 __device__ __forceinline__ void WaitForCluster() {
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
 
 // From where `address` is in the shared memory of block `rank` of the cluster.
