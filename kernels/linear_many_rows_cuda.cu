@@ -2,8 +2,9 @@
 // gives every row. Hopper has a kernel of its own (linear_many_rows_sm90.cu) for all but the first
 // of the two kernels that a chunk of rows, as large as the workspace allows, needs.
 //
-// PackRowsKernel: grid (8 rows), a warp packs a slice of the rows as operand B of the tensor cores
-// into the workspace, with the function that the kernel for few rows packs with. ManyRowsKernel:
+// PackRowsKernel: grid (8 rows, parts of slices or 1), a warp packs a slice of the rows, or a part
+// of it if no squares are to be summed, as operand B of the tensor cores into the workspace, with
+// the function that the kernel for few rows packs with. ManyRowsKernel:
 // grid (64 rows, 128 outputs, slices or 1); warp w of 8 owns 32 outputs x 32 rows, operands come
 // through a ring of stages of 4 k-steps in shared memory that all threads fill (one barrier a
 // stage). It adds up slices in the order of linear_policy.h, which takes two sets of sums in
@@ -64,8 +65,9 @@ __global__ void __launch_bounds__(kThreads)
   if (row_tile * kTokenTile >= num_rows) return;
   const int lane = threadIdx.x % kWarpSize;
   const int slice = threadIdx.x / kWarpSize;
-  const int begin = SliceBegin(slice, p.k_steps);
-  const int steps = SliceBegin(slice + 1, p.k_steps) - begin;
+  const int begin = SliceBegin(slice, p.k_steps) + static_cast<int>(blockIdx.y) * kBatch;
+  const int left = SliceBegin(slice + 1, p.k_steps) - begin;
+  const int steps = gridDim.y > 1 ? min(left, kBatch) : left;
   const int tile = local_tile / 2;
   const int64_t first =
       (int64_t{tile / block_tiles} * p.k_steps + begin) * block_tiles + tile % block_tiles;
@@ -85,8 +87,11 @@ template <DType kDType, InputKind kKind>
 cudaError_t LaunchPack(const CudaContext& ctx, const PackedLinear& args, int32_t rows,
                        int32_t pitch, int32_t block_tiles) {
   const unsigned blocks = (rows + kTokenTile - 1) / kTokenTile;
+  const unsigned batches = (MaxSliceSteps(args.k_steps) + kBatch - 1) / kBatch;
+  const unsigned parts = kKind == InputKind::kPlain ? batches : 1;
   return LaunchKernel(ctx, PackRowsKernel<kDType, kKind>,
-                      {.grid = dim3(blocks), .block = dim3(kThreads)}, args, pitch, block_tiles);
+                      {.grid = dim3(blocks, parts), .block = dim3(kThreads)}, args, pitch,
+                      block_tiles);
 }
 
 // Where a block stands in the order of additions.

@@ -601,9 +601,11 @@ float PredictClocks(const PackedLinear& args, int32_t rows, int32_t num_multipro
   constexpr float kMultiplyRate{1200};  // products of 16-bit numbers of a multiprocessor
   constexpr float kMemoryRate{1750}, kL2Rate{3000};  // bytes of the device
   constexpr float kStart{1500}, kClusterStart{800};
+  constexpr float kNotHidden{0.25f};  // of the work of a multiprocessor
   const auto ceil_div = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   // Clusters lie within the hardware's groups of 16 or 18 multiprocessors.
-  const int32_t usable = T::kCluster > 2 ? num_multiprocessors / 16 * 16 : num_multiprocessors;
+  const int32_t usable =
+      T::kCluster > 2 ? std::max(num_multiprocessors / 16 * 16, T::kCluster) : num_multiprocessors;
   const int64_t blocks = ceil_div(rows, T::kRows) * ceil_div(args.tiles, T::kTiles) * T::kCluster;
   const float steps = static_cast<float>(args.k_steps) / T::kCluster;
   const float copied = T::kStageTiles * kStepBytes;
@@ -624,8 +626,8 @@ float PredictClocks(const PackedLinear& args, int32_t rows, int32_t num_multipro
   const float all_copied = static_cast<float>(blocks) * steps * copied;
   const float waves =
       static_cast<float>(ceil_div(blocks, int64_t{usable} * T::kBlocksPerMultiprocessor));
-  return std::max({busy, weights / kMemoryRate, all_copied / kL2Rate}) + waves * kStart +
-         (T::kCluster > 1 ? kClusterStart : 0);
+  return std::max({busy, weights / kMemoryRate, all_copied / kL2Rate}) + kNotHidden * busy +
+         waves * kStart + (T::kCluster > 1 ? kClusterStart : 0);
 }
 
 template <DType kDType, class T>
@@ -672,10 +674,11 @@ using AllTiles =
              Tile<1, 4, 1, 1, 1, 2>, Tile<2, 4, 1, 1, 1, 2>, Tile<3, 4, 1, 1, 1, 2>,
              Tile<5, 4, 1, 1, 1, 2>,
              // 64 rows.
-             Tile<1, 4, 1, 2, 2, 2>, Tile<2, 4, 1, 2, 2, 2>, Tile<3, 4, 1, 2, 2, 2>,
-             Tile<5, 4, 1, 2, 2, 2>, Tile<1, 1, 1, 8, 8, 2>,
+             Tile<2, 4, 1, 2, 2, 2>, Tile<3, 4, 1, 2, 2, 2>, Tile<5, 4, 1, 2, 2, 2>,
+             Tile<1, 1, 1, 8, 8, 2>, Tile<3, 1, 1, 8, 8, 2>,
              // 128 and 160 rows, few outputs.
              Tile<2, 4, 1, 4, 4>, Tile<6, 4, 1, 4, 4>, Tile<2, 5, 1, 4, 4>, Tile<6, 5, 1, 4, 4>,
+             Tile<7, 5, 1, 4, 4>,
              // 128 and 160 rows, many outputs.
              Tile<5, 4, 1, 4, 1>, Tile<6, 4, 1, 4, 1>, Tile<5, 5, 1, 4, 1>, Tile<6, 5, 1, 4, 1>,
              // Many of both.
