@@ -30,7 +30,9 @@ constexpr int kBlockRowTiles{8};  // of 8 rows
 constexpr int kBlockRows{kBlockRowTiles * kTokenTile};
 constexpr int kWarpTiles{2};
 constexpr int kWarpRowTiles{4};
-constexpr int kBatch{10};     // k-steps of inputs in flight while they are packed
+// K-steps of inputs in flight while they are packed.
+template <InputKind kKind>
+inline constexpr int kBatch{kKind == InputKind::kGated ? 5 : 10};
 constexpr int kFreeRows{64};  // reading their number costs more time than they do
 constexpr int kStages{3};
 constexpr int kStageSteps{4};
@@ -65,9 +67,9 @@ __global__ void __launch_bounds__(kThreads)
   if (row_tile * kTokenTile >= num_rows) return;
   const int lane = threadIdx.x % kWarpSize;
   const int slice = threadIdx.x / kWarpSize;
-  const int begin = SliceBegin(slice, p.k_steps) + static_cast<int>(blockIdx.y) * kBatch;
+  const int begin = SliceBegin(slice, p.k_steps) + static_cast<int>(blockIdx.y) * kBatch<kKind>;
   const int left = SliceBegin(slice + 1, p.k_steps) - begin;
-  const int steps = gridDim.y > 1 ? min(left, kBatch) : left;
+  const int steps = gridDim.y > 1 ? min(left, kBatch<kKind>) : left;
   const int tile = local_tile / 2;
   const int64_t first =
       (int64_t{tile / block_tiles} * p.k_steps + begin) * block_tiles + tile % block_tiles;
@@ -76,8 +78,9 @@ __global__ void __launch_bounds__(kThreads)
   const OperandRow row(p, row_tile, num_rows);
   const auto store = [&](int i, uint2 pair) { packed[i * pitch_of_steps] = pair; };
   const float squares =
-      p.wide_loads ? PackSlice<kDType, kKind, true, kBatch>(p, row, begin, steps, steps, store)
-                   : PackSlice<kDType, kKind, false, kBatch>(p, row, begin, steps, steps, store);
+      p.wide_loads
+          ? PackSlice<kDType, kKind, true, kBatch<kKind>>(p, row, begin, steps, steps, store)
+          : PackSlice<kDType, kKind, false, kBatch<kKind>>(p, row, begin, steps, steps, store);
   if (kKind != InputKind::kPlain && lane % 4 == 0) {
     p.squares[slice * pitch + local_tile * kTokenTile + lane / 4] = squares;
   }
@@ -87,7 +90,7 @@ template <DType kDType, InputKind kKind>
 cudaError_t LaunchPack(const CudaContext& ctx, const PackedLinear& args, int32_t rows,
                        int32_t pitch, int32_t block_tiles) {
   const unsigned blocks = (rows + kTokenTile - 1) / kTokenTile;
-  const unsigned batches = (MaxSliceSteps(args.k_steps) + kBatch - 1) / kBatch;
+  const unsigned batches = (MaxSliceSteps(args.k_steps) + kBatch<kKind> - 1) / kBatch<kKind>;
   const unsigned parts = kKind == InputKind::kPlain ? batches : 1;
   return LaunchKernel(ctx, PackRowsKernel<kDType, kKind>,
                       {.grid = dim3(blocks, parts), .block = dim3(kThreads)}, args, pitch,
