@@ -1,13 +1,15 @@
 // Y = X W^T for more than 16 rows, W packed in 16 bits, with the bits that linear_few_rows.cuh
-// gives every row.
+// gives every row. Hopper has a kernel of its own (linear_many_rows_sm90.cu) for all but the first
+// of the two kernels that a chunk of rows, as large as the workspace allows, needs.
 //
-// Two kernels a chunk of rows, as large as the workspace allows. PackRowsKernel: grid (8 rows), a
-// warp packs a slice of the rows as operand B of the tensor cores into the workspace, with the
-// function that the other kernel packs with. ManyRowsKernel: grid (64 rows, 128 outputs, slices or
-// 1); warp w of 8 owns 32 outputs x 32 rows, operands come through a ring of stages of 4 k-steps in
-// shared memory that all threads fill (one barrier a stage). It adds up slices in the order of
-// linear_policy.h, which takes two sets of sums in registers. If the rows give too few blocks, each
-// takes one slice, and the last of a tile's blocks adds them up.
+// PackRowsKernel: grid (8 rows, parts of slices or 1), a warp packs a slice of the rows, or a part
+// of it if no squares are to be summed, as operand B of the tensor cores into the workspace, with
+// the function that the kernel for few rows packs with. ManyRowsKernel:
+// grid (64 rows, 128 outputs, slices or 1); warp w of 8 owns 32 outputs x 32 rows, operands come
+// through a ring of stages of 4 k-steps in shared memory that all threads fill (one barrier a
+// stage). It adds up slices in the order of linear_policy.h, which takes two sets of sums in
+// registers. If the rows give too few blocks, each takes one slice, and the last of a tile's blocks
+// adds them up.
 // Shared memory: 72 KB. Bound: tensor cores; in practice the bandwidth of the second-level cache.
 #include <algorithm>
 #include <cstddef>
@@ -16,6 +18,7 @@
 #include "kernels/common/async_copy.cuh"
 #include "kernels/common/last_block.cuh"
 #include "kernels/common/launch.cuh"
+#include "kernels/linear_many_rows.cuh"
 #include "kernels/linear_packed.cuh"
 
 namespace sidewinder {
@@ -27,12 +30,14 @@ constexpr int kBlockRowTiles{8};  // of 8 rows
 constexpr int kBlockRows{kBlockRowTiles * kTokenTile};
 constexpr int kWarpTiles{2};
 constexpr int kWarpRowTiles{4};
+// K-steps of inputs that a warp packs where slices are shared.
+inline constexpr int kBatch{2 * kChunkSteps};
+constexpr int kFreeRows{64};  // reading their number costs more time than they do
 constexpr int kStages{3};
 constexpr int kStageSteps{4};
-constexpr int kTileBytes{512};
-constexpr int kRowTileBytes{256};
-constexpr int kWeightBytes{kBlockTiles * kStageSteps * kTileBytes};  // of a stage
-constexpr int kStageBytes{kWeightBytes + kBlockRowTiles * kStageSteps * kRowTileBytes};
+constexpr int kBlockOperandTiles{kBlockRows / kOperandTile};
+constexpr int kStageTileBytes{kStageSteps * kStepBytes};
+constexpr int kStageBytes{(kBlockTiles + kBlockOperandTiles) * kStageTileBytes};
 constexpr int kSharedBytes{kStages * kStageBytes};
 constexpr size_t kPartialBytes{kBlockTiles * kPackedTile * kBlockRows * sizeof(float)};
 
@@ -44,32 +49,57 @@ struct Chunk {
   size_t packed_bytes, squares_bytes;
 };
 
+// Rows that may be read, if they are worth a look at all: rows up to max_rows are memory, but what
+// row_index holds behind num_rows is no row.
+__device__ __forceinline__ int ReadableRows(const PackedLinear& p) {
+  return p.row_index == nullptr && p.max_rows <= kFreeRows ? p.max_rows : __ldcg(p.num_rows);
+}
+
 template <DType kDType, InputKind kKind>
-__global__ void __launch_bounds__(kThreads) PackRowsKernel(const __grid_constant__ PackedLinear p) {
+__global__ void __launch_bounds__(kThreads)
+    PackRowsKernel(const __grid_constant__ PackedLinear p, int pitch, int block_tiles) {
   LaunchDependents();
   WaitForDependencies();
-  const int num_rows = __ldcg(p.num_rows);
-  const int row_tile = p.first_row / kTokenTile + static_cast<int>(blockIdx.x);
-  if (p.first_row + static_cast<int>(blockIdx.x) / kBlockRowTiles * kBlockRows >= num_rows) return;
+  const int num_rows = ReadableRows(p);
+  const int local_tile = blockIdx.x;
+  const int row_tile = p.first_row / kTokenTile + local_tile;
+  if (row_tile * kTokenTile >= num_rows) return;
   const int lane = threadIdx.x % kWarpSize;
   const int slice = threadIdx.x / kWarpSize;
-  const int begin = SliceBegin(slice, p.k_steps);
-  const int steps = SliceBegin(slice + 1, p.k_steps) - begin;
-  uint32_t* packed = static_cast<uint32_t*>(p.packed) +
-                     (static_cast<int64_t>(blockIdx.x) * p.k_steps + begin) * kWarpSize * 2;
+  const int begin = SliceBegin(slice, p.k_steps) + static_cast<int>(blockIdx.y) * kBatch;
+  const int left = SliceBegin(slice + 1, p.k_steps) - begin;
+  const int steps = gridDim.y > 1 ? min(left, kBatch) : left;
+  const int tile = local_tile / 2;
+  const int64_t first =
+      (int64_t{tile / block_tiles} * p.k_steps + begin) * block_tiles + tile % block_tiles;
+  // 16 bytes a lane of operand B: of an even row tile, then of the odd one behind it.
+  uint32_t* const packed =
+      static_cast<uint32_t*>(p.packed) + first * kWarpSize * 4 + local_tile % 2 * 2;
+  const int step_words = block_tiles * kWarpSize * 4;
   const TokenRows rows(p, row_tile, num_rows);
-  const auto store = [&](int step, int r, unsigned first, unsigned second) {
-    uint32_t* const words = packed + step * kWarpSize * 2 + FirstWordOfItem(r);
-    words[0] = first;
-    words[2] = second;
+  const auto store = [&](int step, int r, unsigned low, unsigned high) {
+    const int word = FirstWordOfItem(r);
+    uint32_t* const words = packed + step * step_words + word / 2 * 4 + word % 2;
+    words[0] = low;
+    words[4] = high;
   };
   const float squares = p.wide_loads
                             ? PackSlice<kDType, kKind, true>(p, rows, begin, steps, store)
                             : PackSlice<kDType, kKind, false>(p, rows, begin, steps, store);
   if (kKind != InputKind::kPlain && lane < kTokenTile) {
-    const int pitch = gridDim.x * kTokenTile;
-    p.squares[static_cast<int64_t>(slice) * pitch + blockIdx.x * kTokenTile + lane] = squares;
+    p.squares[slice * pitch + local_tile * kTokenTile + lane] = squares;
   }
+}
+
+template <DType kDType, InputKind kKind>
+cudaError_t LaunchPack(const CudaContext& ctx, const PackedLinear& args, int32_t rows,
+                       int32_t pitch, int32_t block_tiles) {
+  const unsigned blocks = (rows + kTokenTile - 1) / kTokenTile;
+  const unsigned batches = (MaxSliceSteps(args.k_steps) + kBatch - 1) / kBatch;
+  const unsigned parts = kKind == InputKind::kPlain ? batches : 1;
+  return LaunchKernel(ctx, PackRowsKernel<kDType, kKind>,
+                      {.grid = dim3(blocks, parts), .block = dim3(kThreads)}, args, pitch,
+                      block_tiles);
 }
 
 // Where a block stands in the order of additions.
@@ -97,22 +127,20 @@ struct SliceSums {
 
 // Starts the copies of k-steps [step, step + kStageSteps), zeros from `end` on.
 __device__ __forceinline__ void CopyStage(const PackedLinear& p, char* stage, int first_tile,
-                                          int first_row_tile, int step, int end) {
-  constexpr int kWeightUnits{kWeightBytes / 16}, kUnits{kStageBytes / 16};
+                                          int first_operand_tile, int step, int end) {
+  constexpr int kStepUnits{kStepBytes / 16}, kTileUnits{kStageTileBytes / 16};
   const uint4* weight = static_cast<const uint4*>(p.weight);
   const uint4* packed = static_cast<const uint4*>(p.packed);
 #pragma unroll
-  for (int first = 0; first < kUnits; first += kThreads) {
+  for (int first = 0; first < kStageBytes / 16; first += kThreads) {
     const int unit = first + threadIdx.x;
-    const bool is_weight = first < kWeightUnits;  // kThreads divides both
-    const int of_step = is_weight ? kTileBytes / 16 : kRowTileBytes / 16;
-    const int local = is_weight ? unit : unit - kWeightUnits;
-    const int tile = local / (kStageSteps * of_step), rest = local % (kStageSteps * of_step);
-    const int from_step = step + rest / of_step;
+    const int tile = unit / kTileUnits, rest = unit % kTileUnits;
+    const bool is_weight = first < kBlockTiles * kTileUnits;  // kThreads divides it
+    const int from_step = step + rest / kStepUnits;
     const bool wanted = from_step < end && (!is_weight || first_tile + tile < p.tiles);
     const uint4* base = is_weight ? weight : packed;
-    const int64_t row = (is_weight ? first_tile : first_row_tile) + tile;
-    const uint4* from = base + (row * p.k_steps + from_step) * of_step + rest % of_step;
+    const int64_t row = is_weight ? first_tile + tile : first_operand_tile + tile - kBlockTiles;
+    const uint4* from = base + (row * p.k_steps + from_step) * kStepUnits + rest % kStepUnits;
     CopyAsync16OrZero(SharedAddress(stage) + unit * 16, wanted ? from : base, wanted);
   }
 }
@@ -120,19 +148,19 @@ __device__ __forceinline__ void CopyStage(const PackedLinear& p, char* stage, in
 template <DType kDType>
 __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int warp_tile,
                                              int warp_row_tile, Sums& sums) {
-  const int lane = threadIdx.x % kWarpSize;
+  const auto load = [&](int tile) {
+    const char* from = stage + tile * kStageTileBytes + s * kStepBytes;
+    return reinterpret_cast<const uint4*>(from)[threadIdx.x % kWarpSize];
+  };
   uint4 weights[kWarpTiles];
   uint2 inputs[kWarpRowTiles];
 #pragma unroll
-  for (int m = 0; m < kWarpTiles; ++m) {
-    const char* tile = stage + ((warp_tile + m) * kStageSteps + s) * kTileBytes;
-    weights[m] = reinterpret_cast<const uint4*>(tile)[lane];
-  }
+  for (int m = 0; m < kWarpTiles; ++m) weights[m] = load(warp_tile + m);
 #pragma unroll
-  for (int n = 0; n < kWarpRowTiles; ++n) {
-    const char* tile =
-        stage + kWeightBytes + ((warp_row_tile + n) * kStageSteps + s) * kRowTileBytes;
-    inputs[n] = reinterpret_cast<const uint2*>(tile)[lane];
+  for (int n = 0; n < kWarpRowTiles; n += 2) {
+    const uint4 pair = load(kBlockTiles + (warp_row_tile + n) / 2);
+    inputs[n] = make_uint2(pair.x, pair.y);
+    inputs[n + 1] = make_uint2(pair.z, pair.w);
   }
 #pragma unroll
   for (int m = 0; m < kWarpTiles; ++m) {
@@ -174,15 +202,6 @@ __device__ __forceinline__ bool CombineSlices(const PackedLinear& p, int slice, 
   return true;
 }
 
-// Slices in order, as in the other kernel.
-__device__ __forceinline__ float RowSquares(const PackedLinear& p, int row, int pitch) {
-  float total = 0;
-  for (int slice = 0; slice < kSlices; ++slice) {
-    total = __fadd_rn(total, __ldcg(p.squares + static_cast<int64_t>(slice) * pitch + row));
-  }
-  return total;
-}
-
 template <DType kDType, InputKind kKind, bool kSplit>
 __global__ void __launch_bounds__(kThreads, 2)
     ManyRowsKernel(const __grid_constant__ PackedLinear p) {
@@ -193,14 +212,15 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int first_row = p.first_row + static_cast<int>(blockIdx.x) * kBlockRows;
   if (first_row >= num_rows) return;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
-  const int first_tile = blockIdx.y * kBlockTiles, first_row_tile = blockIdx.x * kBlockRowTiles;
+  const int first_tile = blockIdx.y * kBlockTiles;
+  const int first_operand_tile = blockIdx.x * kBlockOperandTiles;
   const int warp_tile = warp / 2 * kWarpTiles, warp_row_tile = warp % 2 * kWarpRowTiles;
   const int slice = kSplit ? static_cast<int>(blockIdx.z) : 0;
   const int begin = SliceBegin(slice, p.k_steps);
   const int end = SliceBegin(slice + (kSplit ? 1 : kSlices), p.k_steps);
 
   for (int s = 0; s < kStages - 1; ++s) {
-    CopyStage(p, many_rows_shared + s * kStageBytes, first_tile, first_row_tile,
+    CopyStage(p, many_rows_shared + s * kStageBytes, first_tile, first_operand_tile,
               begin + s * kStageSteps, end);
     CommitCopies();
   }
@@ -211,7 +231,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   for (int step = begin; step < end; step += kStageSteps) {
     WaitForCopyGroups<kStages - 2>();
     __syncthreads();
-    CopyStage(p, many_rows_shared + copy_stage * kStageBytes, first_tile, first_row_tile,
+    CopyStage(p, many_rows_shared + copy_stage * kStageBytes, first_tile, first_operand_tile,
               step + (kStages - 1) * kStageSteps, end);
     CommitCopies();
     copy_stage = copy_stage + 1 == kStages ? 0 : copy_stage + 1;
@@ -262,8 +282,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 // The largest chunk that fits into `space` bytes.
 Chunk ChooseChunk(const PackedLinear& args, InputKind kind, int32_t max_rows, size_t space) {
-  const size_t row_bytes = static_cast<size_t>(args.k_steps) * kPackedTile * sizeof(uint16_t);
-  const size_t row_squares = kind == InputKind::kPlain ? 0 : kSlices * sizeof(float);
+  const size_t row_bytes = PackedRowBytes(args), row_squares = RowSquaresBytes(kind);
   const int64_t most = static_cast<int64_t>(space / (row_bytes + row_squares)) / kBlockRows;
   const int64_t wanted = (int64_t{max_rows} + kBlockRows - 1) / kBlockRows;
   const int32_t rows = static_cast<int32_t>(std::min(most, wanted)) * kBlockRows;
@@ -287,12 +306,12 @@ cudaError_t LaunchChunks(const CudaContext& ctx, PackedLinear args) {
   args.packed = memory;
   args.squares = reinterpret_cast<float*>(memory + chunk.packed_bytes);
   args.partials = reinterpret_cast<float*>(memory + used);
-  const LaunchShape pack_shape{.grid = dim3(row_blocks * kBlockRowTiles), .block = dim3(kThreads)};
   const LaunchShape shape{.grid = dim3(row_blocks, output_blocks, split ? kSlices : 1),
                           .block = dim3(kThreads),
                           .shared_bytes = kSharedBytes};
   for (args.first_row = 0; args.first_row < max_rows; args.first_row += chunk.rows) {
-    cudaError_t error = LaunchKernel(ctx, PackRowsKernel<kDType, kKind>, pack_shape, args);
+    cudaError_t error =
+        LaunchPack<kDType, kKind>(ctx, args, chunk.rows, chunk.rows, /*block_tiles=*/1);
     if (error != cudaSuccess) return error;
     error = split ? LaunchKernel(ctx, ManyRowsKernel<kDType, kKind, true>, shape, args)
                   : LaunchKernel(ctx, ManyRowsKernel<kDType, kKind, false>, shape, args);
@@ -301,22 +320,42 @@ cudaError_t LaunchChunks(const CudaContext& ctx, PackedLinear args) {
   return cudaSuccess;
 }
 
-}  // namespace
-
-CudaError LaunchManyRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
+// Calls run.operator()<dtype, kind>() for what there are kernels for.
+template <class Run>
+cudaError_t DispatchKind(DType dtype, InputKind kind, const Run& run) {
   if (dtype == DType::kFloat16 && kind == InputKind::kPlain) {
-    return LaunchChunks<DType::kFloat16, InputKind::kPlain>(ctx, args);
+    return run.template operator()<DType::kFloat16, InputKind::kPlain>();
   }
   if (dtype != DType::kBFloat16) return cudaErrorNotSupported;
   switch (kind) {
     case InputKind::kPlain:
-      return LaunchChunks<DType::kBFloat16, InputKind::kPlain>(ctx, args);
+      return run.template operator()<DType::kBFloat16, InputKind::kPlain>();
     case InputKind::kNorm:
-      return LaunchChunks<DType::kBFloat16, InputKind::kNorm>(ctx, args);
+      return run.template operator()<DType::kBFloat16, InputKind::kNorm>();
     case InputKind::kGated:
-      return LaunchChunks<DType::kBFloat16, InputKind::kGated>(ctx, args);
+      return run.template operator()<DType::kBFloat16, InputKind::kGated>();
   }
   return cudaErrorNotSupported;
+}
+
+}  // namespace
+
+cudaError_t LaunchPackRows(const CudaContext& ctx, DType dtype, InputKind kind,
+                           const PackedLinear& args, int32_t rows, int32_t pitch,
+                           int32_t block_tiles) {
+  return DispatchKind(dtype, kind, [&]<DType kDType, InputKind kKind>() {
+    return LaunchPack<kDType, kKind>(ctx, args, rows, pitch, block_tiles);
+  });
+}
+
+CudaError LaunchManyRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
+  if (ctx.compute_capability == 90) {
+    const cudaError_t error = LaunchManyRowsSm90(ctx, dtype, kind, args);
+    if (error != cudaErrorNotSupported) return error;
+  }
+  return DispatchKind(dtype, kind, [&]<DType kDType, InputKind kKind>() {
+    return LaunchChunks<kDType, kKind>(ctx, args);
+  });
 }
 
 }  // namespace sidewinder

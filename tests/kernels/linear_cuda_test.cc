@@ -378,7 +378,7 @@ TEST_F(LinearProductTest, RealShapes) {
   for (const Shape shape : kRealShapes) {
     const Product one = IntegerProduct(shape, DType::kBFloat16, 1);
     const DeviceArray<char> weight = Weights(one.weight, DType::kBFloat16, shape);
-    for (const int32_t rows : {1, 5, 40}) {
+    for (const int32_t rows : {1, 5, 32, 64, 160, 512}) {
       SCOPED_TRACE(Describe(DType::kBFloat16, shape, rows));
       const Product product = {.shape = shape,
                                .dtype = DType::kBFloat16,
@@ -477,10 +477,45 @@ TEST_F(LinearProductTest, BitsOfARowDependOnNothingElse) {
   }
 }
 
+// How a launch cuts the product into tiles depends on rows and multiprocessors; bits do not.
+TEST_F(LinearProductTest, TilesHaveTheSameBits) {
+  constexpr int32_t kMostRows{330};
+  for (const Shape shape : {Shape{67, 257}, Shape{80, 1536}, Shape{1040, 768}, Shape{530, 2560}}) {
+    Product product = {.shape = shape,
+                       .dtype = DType::kBFloat16,
+                       .rows = kMostRows,
+                       .max_rows = kMostRows,
+                       .weight = RandomWeights(shape.out_dim * shape.in_dim, DType::kBFloat16, 1),
+                       .input = RandomValues(kMostRows * shape.in_dim, 2),
+                       .bias = RandomValues(shape.out_dim, 3),
+                       .old = RandomValues(kMostRows * shape.out_dim, 4),
+                       .row_index = {}};
+    const DeviceArray<char> weight = Weights(product.weight, product.dtype, shape);
+    Product few = product;
+    few.rows = few.max_rows = 16;
+    const std::vector<float> first = Run(few, weight);
+    const int32_t multiprocessors = ctx().cuda->num_multiprocessors;
+    std::vector<float> all;
+    for (const int32_t count : {2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 132, 200, 300, 1000}) {
+      ctx().cuda->num_multiprocessors = count;
+      for (const int32_t rows : {kMostRows, 17, 40, 100, 128, 160}) {
+        SCOPED_TRACE(Describe(product.dtype, shape, rows) + " on " + std::to_string(count));
+        Product some = product;
+        some.rows = some.max_rows = rows;
+        const std::vector<float> actual = Run(some, weight);
+        if (all.empty()) all = actual;
+        EXPECT_EQ(std::memcmp(actual.data(), all.data(), actual.size() * sizeof(float)), 0);
+      }
+    }
+    ctx().cuda->num_multiprocessors = multiprocessors;
+    EXPECT_EQ(std::memcmp(first.data(), all.data(), first.size() * sizeof(float)), 0);
+  }
+}
+
 // Little workspace makes chunks of outputs and rows; they change nothing.
 TEST_F(LinearProductTest, ChunksHaveTheSameBits) {
   constexpr Shape kShape{530, 5120};
-  for (const int32_t rows : {3, 16, 300}) {
+  for (const int32_t rows : {3, 16, 300, 700}) {
     SCOPED_TRACE(rows);
     Product product = {.shape = kShape,
                        .dtype = DType::kBFloat16,
@@ -494,7 +529,9 @@ TEST_F(LinearProductTest, ChunksHaveTheSameBits) {
     const DeviceArray<char> weight = Weights(product.weight, product.dtype, kShape);
     const std::vector<float> expected = Run(product, weight);
     const size_t bytes = ctx().cuda->workspace_bytes;
-    ctx().cuda->workspace_bytes = kWorkspaceCounterBytes + (rows <= 16 ? 20000 : 1500000);
+    ctx().cuda->workspace_bytes = kWorkspaceCounterBytes + (rows <= 16    ? 20000
+                                                            : rows <= 300 ? 1500000
+                                                                          : 7000000);
     const std::vector<float> actual = Run(product, weight);
     ctx().cuda->workspace_bytes = bytes;
     EXPECT_EQ(std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(float)), 0);
