@@ -14,8 +14,8 @@
 #include <algorithm>
 
 #include "kernels/causal_conv.cuh"
-#include "kernels/common/early_rows.cuh"
 #include "kernels/common/launch.cuh"
+#include "kernels/common/plan_loads.cuh"
 
 namespace sidewinder {
 namespace {
@@ -70,10 +70,11 @@ __global__ void __launch_bounds__(kThreads)
   const Ring ring(p.ring_rows);
   WaitForDependencies();
   if (channel >= p.dim) return;
-  SequenceRows sequence = p.plan.sequences[blockIdx.y];  // there is memory for it
-  const int num_sequences = *p.plan.num_sequences;
-  for (int s = blockIdx.y; s < num_sequences; s += gridDim.y) {
-    if (s != blockIdx.y) sequence = p.plan.sequences[s];
+  const int first_sequence = blockIdx.y;
+  SequenceRows sequence = LoadSequence(p.plan, first_sequence);
+  const int num_sequences = LoadNow(p.plan.num_sequences);
+  for (int s = first_sequence; s < num_sequences; s += gridDim.y) {
+    if (s != first_sequence) sequence = p.plan.sequences[s];
     const ConvInputs inputs(p, ring, sequence);
     float* output = p.output + sequence.first_row * p.output_stride;
     for (int tile = blockIdx.z; tile * tile_rows < sequence.num_rows; tile += gridDim.z) {
@@ -140,8 +141,8 @@ __global__ void __launch_bounds__(kFewChannels* kFewRows)
 
   const int s = blockIdx.y;
   int row = threadIdx.x / kFewChannels;
-  const SequenceRows sequence = p.plan.sequences[s];  // there is memory for it, if not a sequence
-  const int num_sequences = *p.plan.num_sequences;
+  const SequenceRows sequence = LoadSequence(p.plan, s);
+  const int num_sequences = LoadNow(p.plan.num_sequences);
   const EarlyRows early(p.plan, s);
   Window window = {};
   if (live) {

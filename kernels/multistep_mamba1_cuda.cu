@@ -3,10 +3,11 @@
 //   delta = softplus(dt[c] + dt_bias[c]);  S <- exp(delta A[c,n]) S + (delta x[c]) B[n]
 //   out[c] = (sum_n S C[n] + D[c] x[c]) silu(z[c]);   dt = W dt_low if fused
 //
-// Grid: x over blocks of 16 channels, y over sequences. What a block has of A, D and W stays in
-// registers. Replayed rows pass in tiles of 16, new ones in tiles of 8; the last of the former (all
-// of them, as a rule) and the first of the latter are under way together, and one more tile of new
-// rows while one is computed. Roles of the 128 threads:
+// Grid: x over blocks of 16 channels, y over sequences. What a block has of A, D and W is loaded
+// once; W lies in shared memory, where each lane reads what it copied. Replayed rows pass in tiles
+// of 16, new ones in tiles of 8; the last of the former (all of them, as a rule) and the first of
+// the latter are under way together, and one more tile of new rows while one is computed. Roles of
+// the 128 threads:
 //   product (tensor cores)   warp = quarter of W's inputs; columns = rows of the tile
 //   rows                     thread = row of the tile and channel: time step, gate, output, log
 //   recurrence               thread = channel and an eighth of the state elements, ascending
@@ -23,10 +24,11 @@
 // Bound: latency for one sequence; memory (the state) for many.
 #include <algorithm>
 
-#include "kernels/common/early_rows.cuh"
+#include "kernels/common/async_copy.cuh"
 #include "kernels/common/launch.cuh"
 #include "kernels/common/math.cuh"
 #include "kernels/common/mma_m16n8k16.cuh"
+#include "kernels/common/plan_loads.cuh"
 #include "kernels/common/replay.cuh"
 #include "kernels/common/shared_memory.cuh"
 #include "kernels/fused.h"
@@ -40,9 +42,9 @@ constexpr int kChannels{static_cast<int>(kPackedTile)};  // of a block
 constexpr int kParts{8};                                 // threads of a channel
 constexpr int kThreads{kChannels * kParts};
 constexpr int kWarps{kThreads / kWarp};
-constexpr int kTileRows{8};   // new rows at a time
-constexpr int kLogRows{16};   // replayed rows at a time
-constexpr int kHeldTiles{4};  // weight tiles that a warp keeps in registers
+constexpr int kTileRows{8};    // new rows at a time
+constexpr int kLogRows{16};    // replayed rows at a time
+constexpr int kUsualTiles{4};  // of W's inputs, for a warp; their loads are ahead of their use
 constexpr DType kNotFused{DType::kFloat32};
 static_assert(kThreads == kTileRows * kChannels);
 
@@ -68,7 +70,7 @@ __device__ __forceinline__ int64_t Offset(int64_t row, int64_t stride) {
 }
 
 // Weight tiles along W's inputs.
-__device__ int NumTiles(int64_t in_dim) {
+__host__ __device__ constexpr int NumTiles(int64_t in_dim) {
   return static_cast<int>((in_dim + kPackedTile - 1) / kPackedTile);
 }
 
@@ -76,17 +78,17 @@ __device__ int NumTiles(int64_t in_dim) {
 template <DType kWeight>
 class Product {
  public:
+  // Starts copying the weights; they have arrived when the thread's copies have.
   __device__ explicit Product(const LinearParams& p) : in_dim_(static_cast<int>(p.in_dim)) {
     const int tiles = NumTiles(p.in_dim);
     const int split = (tiles + kWarps - 1) / kWarps;
     first_ = Warp() * split;
     count_ = max(min(split, tiles - first_), 0);
-    weights_ = static_cast<const uint4*>(p.weight) +
-               (int64_t{blockIdx.x} * tiles + first_) * kWarp + Lane();
-#pragma unroll
-    for (int i = 0; i < kHeldTiles; ++i) {
-      held_[i] = i < count_ ? weights_[i * kWarp] : uint4{0, 0, 0, 0};
+    const uint4* from = static_cast<const uint4*>(p.weight) + int64_t{blockIdx.x} * tiles * kWarp;
+    for (int i = first_; i < first_ + count_; ++i) {
+      CopyAsync16OrZero(SharedAddress(Weights() + i * kWarp), from + i * kWarp + Lane(), true);
     }
+    CommitCopies();
   }
 
   // Starts loading the inputs of a tile: rows of `input` from `first` on, below `end`.
@@ -95,20 +97,22 @@ class Product {
     live_ = row < end;
     input_ = p.input + Offset(live_ ? row : 0, p.input_stride) + Element();
 #pragma unroll
-    for (int i = 0; i < kHeldTiles; ++i) LoadTile(i, inputs_[i]);
+    for (int i = 0; i < kUsualTiles; ++i) LoadTile(i, inputs_[i]);
   }
 
   // Sums of the loaded tile over this warp's inputs.
   __device__ void Run(float (&product)[kWarps][kTileRows][kProductStride]) const {
+    const uint4* weights = Weights() + first_ * kWarp;
     float sums[4] = {};
 #pragma unroll
-    for (int i = 0; i < kHeldTiles; ++i) {
-      if (i < count_) Add(sums, held_[i], inputs_[i]);
+    for (int i = 0; i < kUsualTiles; ++i) {
+      if (i < count_) Add(sums, weights[i * kWarp], inputs_[i]);
     }
-    for (int i = kHeldTiles; i < count_; ++i) {
+#pragma unroll 1
+    for (int i = kUsualTiles; i < count_; ++i) {
       float inputs[4];
       LoadTile(i, inputs);
-      Add(sums, weights_[i * kWarp], inputs);
+      Add(sums, weights[i * kWarp], inputs);
     }
     const int g = Lane() / 4, t = Lane() % 4;
     product[Warp()][2 * t][g] = sums[0];
@@ -120,6 +124,8 @@ class Product {
  private:
   __device__ static int Warp() { return threadIdx.x / kWarp; }
   __device__ static int Lane() { return threadIdx.x % kWarp; }
+  // The lane's part of the tiles' weights.
+  __device__ static uint4* Weights() { return reinterpret_cast<uint4*>(DynamicShared()) + Lane(); }
   // First of W's inputs that this lane loads.
   __device__ int Element() const { return first_ * static_cast<int>(kPackedTile) + Lane() % 4 * 2; }
 
@@ -138,11 +144,9 @@ class Product {
 
   int in_dim_;
   int first_, count_;  // weight tiles of this warp
-  const uint4* weights_;
-  uint4 held_[kHeldTiles];
-  bool live_;  // whether the lane has a row
+  bool live_;          // whether the lane has a row
   const float* input_;
-  float inputs_[kHeldTiles][4];
+  float inputs_[kUsualTiles][4];
 };
 
 template <>
@@ -183,7 +187,7 @@ class Recurrence {
   template <class AfterRow>
   __device__ void Run(Shared<kPartStates>& shared, int begin, int end, int shift,
                       const AfterRow& after_row) {
-    constexpr int kChunk{kPartStates <= 4 ? 4 : 1};
+    constexpr int kChunk{kPartStates <= 4 ? 8 / kPartStates : 1};
     int row = begin;
     for (; row + 1 < end; row += kChunk) {
       RunChunk<kChunk>(shared, row, min(kChunk, end - row), shift, after_row);
@@ -269,16 +273,26 @@ __device__ Row LoadRow(const MultiStepMamba1Params& p, int64_t channel, int firs
   return row;
 }
 
+// Calls f(n) for the thread's share of a row's state elements: one of each 16.
+template <int kStates, class F>
+__device__ __forceinline__ void ForElements(int64_t state_dim, const F& f) {
+#pragma unroll
+  for (int i = 0; i < kStates; i += kChannels) {
+    const int n = i + threadIdx.x % kChannels;
+    if (n < state_dim) f(n);
+  }
+}
+
 // Starts copying their B and C.
 template <int kStates>
 __device__ void CopyInputs(const MultiStepMamba1Params& p, int first, int end, float (*b)[kStates],
                            float (*c)[kStates]) {
   const int r = threadIdx.x / kChannels, row = first + r;
   if (row >= end) return;
-  for (int n = threadIdx.x % kChannels; n < p.state_dim; n += kChannels) {
+  ForElements<kStates>(p.state_dim, [&](int n) {
     CopyAsync(&b[r][n], p.b + Offset(row, p.b_stride) + n);
     CopyAsync(&c[r][n], p.c + Offset(row, p.c_stride) + n);
-  }
+  });
 }
 
 // What a thread has of a tile of replayed rows: two rows of a channel.
@@ -302,9 +316,9 @@ __device__ LoggedRows LoadLogged(const MultiStepMamba1Params& p, const DeviceRep
       rows.x[k] = p.state.log_x[Offset(entry, p.inner_dim) + channel];
       rows.delta[k] = p.state.log_delta[Offset(entry, p.inner_dim) + channel];
     }
-    for (int n = threadIdx.x % kChannels; n < p.state_dim; n += kChannels) {
+    ForElements<kParts * kPartStates>(p.state_dim, [&](int n) {
       CopyAsync(&shared.b[r][n], p.state.log_b + Offset(entry, p.state_dim) + n);
-    }
+    });
   }
   return rows;
 }
@@ -357,7 +371,7 @@ __device__ void AppendB(const MultiStepMamba1Params& p, const DeviceReplay& repl
 
 // `arrivals` [max_sequences] are zero. dt_proj counts only if fused.
 template <int kPartStates, DType kWeight>
-__global__ void __launch_bounds__(kThreads, kPartStates <= 4 ? 6 : 2)
+__global__ void __launch_bounds__(kThreads, kPartStates <= 2 ? 5 : 2)
     MultiStepMamba1Kernel(const __grid_constant__ MultiStepMamba1Params p,
                           const __grid_constant__ LinearParams dt_proj, unsigned* arrivals) {
   constexpr bool kFused{kWeight != kNotFused};
@@ -389,8 +403,8 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 4 ? 6 : 2)
   WaitForDependencies();
 
   int s = blockIdx.y;
-  SequenceRows sequence = p.plan.sequences[s];  // there is memory for it, if not a sequence
-  const int num_sequences = *p.plan.num_sequences;
+  SequenceRows sequence = LoadSequence(p.plan, s);
+  const bool any = s < LoadNow(p.plan.num_sequences);
   // Starts loading the tile of rows [first, end) of the pass; B and C apart.
   Row next;
   const auto load = [&](int first, int end) {
@@ -400,8 +414,10 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 4 ? 6 : 2)
   const EarlyRows early(p.plan, s);
   load(early.first_row, early.first_row + early.count);
   CopyInputs(p, early.first_row, early.first_row + early.count, shared.b + kLogRows, shared.c);
+  CommitCopies();
 
-  while (s < num_sequences) {
+  if (!any) return;
+  for (;;) {
     const DeviceReplay replay(p.state, log, sequence);
     const bool deferred = replay.AppendsOntoReplayed();
     float* checkpoint = p.state.checkpoint + replay.slot * elements;
@@ -413,32 +429,38 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 4 ? 6 : 2)
     const auto run = [&](int begin, int end, int shift, int base) {
       recurrence.Run(shared, begin, end, shift, [&](int row) {
         const int position = base + row - kLogRows + 1;
-        if (position == replay.store_at) recurrence.StoreState(checkpoint, p.inner_dim);
+        float* to = position == replay.store_at ? checkpoint : nullptr;
         if (snapshots) {
-          recurrence.StoreState(
-              p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot, position, elements),
-              p.inner_dim);
+          to = p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot, position, elements);
         }
+        if (to != nullptr) recurrence.StoreState(to, p.inner_dim);
       });
     };
+    const int last_row = sequence.first_row + sequence.num_rows;
     int replayed = replay.begin;
-    for (; replay.first_new - replayed > kLogRows; replayed += kLogRows) {
-      PutLogged(LoadLogged(p, replay, channel, replayed, kLogRows, shared), shared);
-      WaitForCopies();
-      __syncthreads();
-      run(0, kLogRows, 0, replayed + kLogRows);
-      __syncthreads();
+    if (replay.first_new - replayed > kLogRows) {
+      for (; replay.first_new - replayed > kLogRows; replayed += kLogRows) {
+        PutLogged(LoadLogged(p, replay, channel, replayed, kLogRows, shared), shared);
+        WaitForCopies();
+        __syncthreads();
+        run(0, kLogRows, 0, replayed + kLogRows);
+        __syncthreads();
+      }
+      load(sequence.first_row, last_row);  // once more: held through the loop, it would spill
     }
     int begin = kLogRows - (replay.first_new - replayed);
     const LoggedRows logged =
         LoadLogged(p, replay, channel, replayed, replay.first_new - replayed, shared);
+    CommitCopies();
 
-    const int last_row = sequence.first_row + sequence.num_rows;
     int shift = 0;
     for (int first = replay.first_new;; first += kTileRows, shift ^= kTileRows, begin = kLogRows) {
       const Row row = next;
       const int next_row = static_cast<int>(replay.Row(first)) + kTileRows;
-      if constexpr (kFused) product.Run(shared.product);
+      if constexpr (kFused) {
+        WaitForCopyGroups<2>();  // all but the last two: the weights
+        product.Run(shared.product);
+      }
       if (next_row < last_row) load(next_row, last_row);
       if constexpr (kFused) __syncthreads();
       const float raw = kFused ? SumOfProducts(shared, product_bias) : row.dt;
@@ -468,9 +490,9 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 4 ? 6 : 2)
             p.state.log_delta[Offset(entry, p.inner_dim) + channel] = delta;
           }
           if (blockIdx.x == 0 && !deferred) {
-            for (int n = threadIdx.x % kChannels; n < p.state_dim; n += kChannels) {
+            ForElements<kStates>(p.state_dim, [&](int n) {
               p.state.log_b[Offset(entry, p.state_dim) + n] = shared.b[kLogRows + shift + r][n];
-            }
+            });
           }
         }
       }
@@ -478,7 +500,7 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 4 ? 6 : 2)
     }
     if (deferred && ArrivesLast(arrivals + s, gridDim.x)) AppendB(p, replay);
     s += gridDim.y;
-    if (s >= num_sequences) break;
+    if (s >= p.plan.max_sequences || s >= LoadNow(p.plan.num_sequences)) break;
     sequence = p.plan.sequences[s];
     __syncthreads();  // everybody is done with the buffers
     load(sequence.first_row, sequence.first_row + sequence.num_rows);
@@ -497,7 +519,8 @@ cudaError_t LaunchOf(CudaContext& ctx, const MultiStepMamba1Params& p, const Lin
   const LaunchShape shape{
       .grid = dim3(static_cast<unsigned>((p.inner_dim + kChannels - 1) / kChannels),
                    static_cast<unsigned>(std::min(p.plan.max_sequences, max_blocks_a_channel))),
-      .block = dim3(kThreads)};
+      .block = dim3(kThreads),
+      .shared_bytes = kWeight == kNotFused ? 0 : NumTiles(dt_proj.in_dim) * kWarp * sizeof(uint4)};
   unsigned* arrivals = static_cast<unsigned*>(ctx.workspace);
   if (p.state_dim <= 2 * kParts) {
     return LaunchKernel(ctx, MultiStepMamba1Kernel<2, kWeight>, shape, p, dt_proj, arrivals);
