@@ -203,7 +203,7 @@ class Operand {
       } else if (limit <= 1) {
         LoadToRegisters<1, kChunks>(p, r, rows, squares);
       } else if (limit <= 5 && kKind != InputKind::kGated) {
-        LoadToRegisters<5, 3>(p, r, rows, squares);
+        LoadToRegisters<5, 2>(p, r, rows, squares);
       } else {
         LoadToRegisters<kTokenTile, 1>(p, r, rows, squares);
       }
