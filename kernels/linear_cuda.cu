@@ -139,7 +139,7 @@ InputKind KindOf(const RmsNormParams* norm) {
 }  // namespace
 
 CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
-  return DispatchFewRows<AsyncRing, AsyncRing, AsyncRing>(ctx, dtype, kind, args);
+  return DispatchFewRows<AsyncRing, AsyncRing>(ctx, dtype, kind, args);
 }
 
 namespace {

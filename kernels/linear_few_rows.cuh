@@ -521,10 +521,8 @@ cudaError_t LaunchFewRowsKernel(const CudaContext& ctx, const PackedLinear& args
                       args);
 }
 
-// Where the operand is kept: in registers if a slice is short enough. Matrices of few tiles leave
-// most multiprocessors idle; their weights all come ahead of the inputs.
-template <class Ring, class SmallRing, class LargeRing, DType kDType, InputKind kKind,
-          int kRowTiles>
+// Where the operand is kept: in registers if a slice is short enough.
+template <class Ring, class SmallRing, DType kDType, InputKind kKind, int kRowTiles>
 cudaError_t DispatchSteps(const CudaContext& ctx, const PackedLinear& args) {
   const int steps = args.wide_loads ? MaxSliceSteps(args.k_steps) : 0;
   if (steps >= 1 && steps <= 8) {
@@ -534,10 +532,6 @@ cudaError_t DispatchSteps(const CudaContext& ctx, const PackedLinear& args) {
     return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 20, Ring>(ctx, args);
   }
   if constexpr (kRowTiles == 1) {
-    const bool few_tiles = 4 * args.tiles <= ctx.num_multiprocessors;
-    if (kKind == InputKind::kPlain && few_tiles && steps >= 1 && steps <= 40) {
-      return LaunchFewRowsKernel<kDType, kRowTiles, InputKind::kPlain, 40, LargeRing>(ctx, args);
-    }
     if (steps >= 1 && steps <= 40) {
       return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 40, Ring>(ctx, args);
     }
@@ -545,31 +539,26 @@ cudaError_t DispatchSteps(const CudaContext& ctx, const PackedLinear& args) {
   return LaunchFewRowsKernel<kDType, kRowTiles, kKind, kInShared, SmallRing>(ctx, args);
 }
 
-template <class Ring, class SmallRing, class LargeRing, DType kDType, InputKind kKind>
+template <class Ring, class SmallRing, DType kDType, InputKind kKind>
 cudaError_t DispatchRowTiles(const CudaContext& ctx, const PackedLinear& args) {
-  return args.max_rows <= kTokenTile
-             ? DispatchSteps<Ring, SmallRing, LargeRing, kDType, kKind, 1>(ctx, args)
-             : DispatchSteps<Ring, SmallRing, LargeRing, kDType, kKind, 2>(ctx, args);
+  return args.max_rows <= kTokenTile ? DispatchSteps<Ring, SmallRing, kDType, kKind, 1>(ctx, args)
+                                     : DispatchSteps<Ring, SmallRing, kDType, kKind, 2>(ctx, args);
 }
 
-template <class Ring, class SmallRing, class LargeRing>
+template <class Ring, class SmallRing>
 cudaError_t DispatchFewRows(const CudaContext& ctx, DType dtype, InputKind kind,
                             const PackedLinear& args) {
   if (dtype == DType::kFloat16 && kind == InputKind::kPlain) {
-    return DispatchRowTiles<Ring, SmallRing, LargeRing, DType::kFloat16, InputKind::kPlain>(ctx,
-                                                                                            args);
+    return DispatchRowTiles<Ring, SmallRing, DType::kFloat16, InputKind::kPlain>(ctx, args);
   }
   if (dtype != DType::kBFloat16) return cudaErrorNotSupported;
   switch (kind) {
     case InputKind::kPlain:
-      return DispatchRowTiles<Ring, SmallRing, LargeRing, DType::kBFloat16, InputKind::kPlain>(
-          ctx, args);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kPlain>(ctx, args);
     case InputKind::kNorm:
-      return DispatchRowTiles<Ring, SmallRing, LargeRing, DType::kBFloat16, InputKind::kNorm>(ctx,
-                                                                                              args);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kNorm>(ctx, args);
     case InputKind::kGated:
-      return DispatchRowTiles<Ring, SmallRing, LargeRing, DType::kBFloat16, InputKind::kGated>(
-          ctx, args);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kGated>(ctx, args);
   }
   return cudaErrorNotSupported;
 }

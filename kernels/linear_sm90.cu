@@ -87,7 +87,7 @@ class BulkRing {
 
 CudaError LaunchFewRowsSm90(CudaContext& ctx, DType dtype, InputKind kind,
                             const PackedLinear& args) {
-  return DispatchFewRows<BulkRing<6>, BulkRing<2>, BulkRing<10>>(ctx, dtype, kind, args);
+  return DispatchFewRows<BulkRing<6>, BulkRing<2>>(ctx, dtype, kind, args);
 }
 
 }  // namespace sidewinder
