@@ -1,21 +1,18 @@
 // Causal depthwise convolution with SiLU:
 //   out[r][c] = silu(bias[c] + sum_k weight[k][c] u(p - width + 1 + k)[c]),  p = position of row r
-// No shared memory; all accesses of a warp are contiguous. The ring may be written while others
-// still need what it holds. Two kernels:
+// Grid: x over channels, y over sequences, z over tiles of a sequence's rows; x * block a thread a
+// channel, so that all accesses of a warp are contiguous. No shared memory, no barriers.
 //
-// Many rows. Grid: x over channels, y over sequences, z over tiles of a sequence's rows; a thread a
-// channel. The thread of a channel in the first tile is the only one that reads the ring (a tile is
-// at least width - 1 rows long, so later tiles see rows of the pass alone), and it writes the ring
-// for all rows of the sequence after it has read the old window. Bound: memory, 4 bytes read and
-// written a row and channel.
+// The ring may be written while others still need what it holds, so one thread does both: the
+// thread of a channel in the first tile is the only one that reads the ring (a tile is at least
+// width - 1 rows long, so later tiles see rows of the pass alone), and it writes the ring for all
+// rows of the sequence after it has read the old window.
 //
-// Few rows. Grid: x over blocks of 32 channels, y over sequences; a warp a row, a thread an output.
-// A barrier stands between the block's reads of the ring and its writes. Bound: latency.
+// Bound: memory, 4 bytes read and written a row and channel.
 #include <algorithm>
 
 #include "kernels/causal_conv.cuh"
 #include "kernels/common/launch.cuh"
-#include "kernels/common/plan_loads.cuh"
 
 namespace sidewinder {
 namespace {
@@ -70,11 +67,9 @@ __global__ void __launch_bounds__(kThreads)
   const Ring ring(p.ring_rows);
   WaitForDependencies();
   if (channel >= p.dim) return;
-  const int first_sequence = blockIdx.y;
-  SequenceRows sequence = LoadSequence(p.plan, first_sequence);
-  const int num_sequences = LoadNow(p.plan.num_sequences);
-  for (int s = first_sequence; s < num_sequences; s += gridDim.y) {
-    if (s != first_sequence) sequence = p.plan.sequences[s];
+  const int num_sequences = *p.plan.num_sequences;
+  for (int s = blockIdx.y; s < num_sequences; s += gridDim.y) {
+    const SequenceRows sequence = p.plan.sequences[s];
     const ConvInputs inputs(p, ring, sequence);
     float* output = p.output + sequence.first_row * p.output_stride;
     for (int tile = blockIdx.z; tile * tile_rows < sequence.num_rows; tile += gridDim.z) {
@@ -98,90 +93,11 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-constexpr int kFewChannels{32};  // of a block
-constexpr int kFewRows{8};       // warps of a block
-
-// The inputs of one output in a window that ends with row `row` of the pass.
-struct Window {
-  // The part that lies in the first `count` rows of the pass; `input`: the first of them.
-  __device__ void LoadNew(const float* input, int64_t stride, int row, int count) {
-#pragma unroll
-    for (int k = 0; k < kCommonWidth; ++k) {
-      const int i = row - kCommonWidth + 1 + k;
-      u[k] = i >= 0 && i < count ? input[i * stride] : 0.0f;
-    }
-  }
-  // The part before the pass.
-  __device__ void LoadOld(const ConvInputs& inputs, int row, int64_t channel) {
-#pragma unroll
-    for (int k = 0; k < kCommonWidth - 1; ++k) {
-      const int i = row - kCommonWidth + 1 + k;
-      if (i < 0) u[k] = inputs.At(inputs.first_new + i, channel);
-    }
-  }
-
-  float u[kCommonWidth];
-};
-
-__global__ void __launch_bounds__(kFewChannels* kFewRows)
-    CausalConvFewRowsKernel(const __grid_constant__ CausalConvParams p) {
-  LaunchDependents();
-  const int64_t channel =
-      static_cast<int64_t>(blockIdx.x) * kFewChannels + threadIdx.x % kFewChannels;
-  const bool live = channel < p.dim;
-  float weight[kCommonWidth] = {};
-  float bias = 0;
-  if (live) {
-#pragma unroll
-    for (int k = 0; k < kCommonWidth; ++k) weight[k] = p.weight[k * p.dim + channel];
-    if (p.bias != nullptr) bias = p.bias[channel];
-  }
-  const Ring ring(p.ring_rows);
-  WaitForDependencies();
-
-  const int s = blockIdx.y;
-  int row = threadIdx.x / kFewChannels;
-  const SequenceRows sequence = LoadSequence(p.plan, s);
-  const int num_sequences = LoadNow(p.plan.num_sequences);
-  const EarlyRows early(p.plan, s);
-  Window window = {};
-  if (live) {
-    window.LoadNew(p.input + early.first_row * p.input_stride + channel, p.input_stride, row,
-                   early.count);
-  }
-  if (s >= num_sequences) return;
-  const ConvInputs inputs(p, ring, sequence);
-  if (live && row < sequence.num_rows) window.LoadOld(inputs, row, channel);
-  const float* input = p.input + sequence.first_row * p.input_stride + channel;
-  float* output = p.output + sequence.first_row * p.output_stride + channel;
-  for (bool first = true; first || row < sequence.num_rows; first = false, row += kFewRows) {
-    if (!first && live) window.LoadNew(input, p.input_stride, row, sequence.num_rows);
-    const float result = ConvOutput<kCommonWidth>(bias, weight, window.u);
-    if (first) __syncthreads();
-    if (!live || row >= sequence.num_rows) continue;
-    output[row * p.output_stride] = result;
-    const int position = inputs.first_new + row;
-    if (inputs.Kept(position)) inputs.RingRow(position)[channel] = window.u[kCommonWidth - 1];
-  }
-}
-
-cudaError_t LaunchFewRows(CudaContext& ctx, const CausalConvParams& params) {
-  const LaunchShape shape{
-      .grid = dim3(static_cast<unsigned>((params.dim + kFewChannels - 1) / kFewChannels),
-                   params.plan.max_sequences),
-      .block = dim3(kFewChannels * kFewRows)};
-  return LaunchKernel(ctx, CausalConvFewRowsKernel, shape, params);
-}
-
 }  // namespace
 
 CudaError LaunchCausalConv(CudaContext& ctx, const CausalConvParams& params) {
   if (params.plan.max_sequences <= 0 || params.plan.max_rows <= 0) return cudaSuccess;
   constexpr int kMaxGrid{65535};
-  if (params.width == kCommonWidth && params.plan.max_sequences <= kMaxGrid &&
-      params.plan.max_rows <= int64_t{kFewRows} * params.plan.max_sequences) {
-    return LaunchFewRows(ctx, params);
-  }
   const int tile_rows = std::max<int>(kTileRows, static_cast<int>(params.width) - 1);
   const int sequences = std::min(params.plan.max_sequences, kMaxGrid);
   // As many tiles as the sequences have on average; longer ones take several turns.

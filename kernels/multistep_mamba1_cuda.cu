@@ -3,32 +3,27 @@
 //   delta = softplus(dt[c] + dt_bias[c]);  S <- exp(delta A[c,n]) S + (delta x[c]) B[n]
 //   out[c] = (sum_n S C[n] + D[c] x[c]) silu(z[c]);   dt = W dt_low if fused
 //
-// Grid: x over blocks of 16 channels, y over sequences. What a block has of A, D and W is loaded
-// once; W lies in shared memory, where each lane reads what it copied. Replayed rows pass in tiles
-// of 16, new ones in tiles of 8; the last of the former (all of them, as a rule) and the first of
-// the latter are under way together, and one more tile of new rows while one is computed. Roles of
-// the 128 threads:
-//   product (tensor cores)   warp = quarter of W's inputs; columns = rows of the tile
-//   rows                     thread = row of the tile and channel: time step, gate, output, log
-//   recurrence               thread = channel and an eighth of the state elements, ascending
-// Barriers a tile: products; time steps; partial outputs. A sum over state elements: in the thread
-// in ascending order, then a balanced tree over the eighths.
+// Grid: x over blocks of 32 channels, y over sequences. A block of 4 warps takes the rows of its
+// sequence in tiles of 8, replayed and new ones alike; state, A and the weights of W stay in
+// registers. Three roles of a thread:
+//   staging and time steps   warp = row of the tile (two turns), lane = channel
+//   product (tensor cores)   warp = 16 channels and half of W's inputs; columns = rows of the tile
+//   recurrence               4 threads a channel, a quarter of the state elements each, ascending
+// Shared memory holds two tiles of inputs, so that the next one is under way while one is computed.
+// Barriers a tile: inputs have arrived (and the last tile is done with); products; time steps.
+// What the recurrence leaves is combined within a warp: (q0 + q1) + (q2 + q3) over the quarters.
 //
-// With one sequence, loads of its rows go out together with that of the plan's entry: the chain is
-// entry, state, recurrence. A thread computes the decays of several rows before it chains them.
-//
-// Log entries of x and delta belong to the channel's block, which appends after it has read all
-// that it replays. B is shared by all blocks: unless its entries may coincide with replayed ones,
-// the first block appends it as it goes; else the block that is last to finish a sequence does.
+// Log entries of x and delta belong to the channel's block. In a tile the block has read all log
+// rows of that tile before it appends, and no later tile replays once a row is appended. B is
+// shared by all blocks: unless its entries may coincide with replayed ones, the blocks of the first
+// channels append it as they go; else the block that is last to finish a sequence does.
 //
 // Bound: latency for one sequence; memory (the state) for many.
 #include <algorithm>
 
-#include "kernels/common/async_copy.cuh"
 #include "kernels/common/launch.cuh"
 #include "kernels/common/math.cuh"
 #include "kernels/common/mma_m16n8k16.cuh"
-#include "kernels/common/plan_loads.cuh"
 #include "kernels/common/replay.cuh"
 #include "kernels/common/shared_memory.cuh"
 #include "kernels/fused.h"
@@ -38,130 +33,187 @@ namespace sidewinder {
 namespace {
 
 constexpr int kWarp{32};
-constexpr int kChannels{static_cast<int>(kPackedTile)};  // of a block
-constexpr int kParts{8};                                 // threads of a channel
+constexpr int kChannels{kWarp};  // of a block
+constexpr int kParts{4};         // threads of a channel
 constexpr int kThreads{kChannels * kParts};
 constexpr int kWarps{kThreads / kWarp};
-constexpr int kTileRows{8};    // new rows at a time
-constexpr int kLogRows{16};    // replayed rows at a time
-constexpr int kUsualTiles{4};  // of W's inputs, for a warp; their loads are ahead of their use
+constexpr int kTileRows{8};
+constexpr int kHalves{2};     // of W's inputs, summed apart
+constexpr int kHeldTiles{5};  // weight tiles that a warp keeps in registers
+constexpr int kUsualInputs{kHalves * kHeldTiles * static_cast<int>(kPackedTile)};
 constexpr DType kNotFused{DType::kFloat32};
-static_assert(kThreads == kTileRows * kChannels);
 
 // Strides that spread what a warp touches at once over the banks.
 constexpr int kProductStride{kChannels + 4};
-constexpr int kOutputStride{kParts * kChannels + 16};
+constexpr int kPartStride{kChannels + 8};
 
-// Rows of the replayed tile lie at its end, rows of the new tile behind them. Of B and C two tiles
-// of new rows.
 template <int kPartStates>
-struct Shared {
-  float2 steps[kLogRows + kTileRows][kChannels];  // delta, delta x
-  alignas(16) float b[kLogRows + 2 * kTileRows][kParts * kPartStates];
-  alignas(16) float c[2 * kTileRows][kParts * kPartStates];
-  float product[kWarps][kTileRows][kProductStride];
-  float y[kTileRows][kOutputStride];
+struct Staged {
+  float x[kTileRows][kChannels];
+  float z[kTileRows][kChannels];
+  float dt[kTileRows][kChannels];  // raw; of a replayed row the logged time step
+  alignas(16) float b[kTileRows][kParts * kPartStates];
+  alignas(16) float c[kTileRows][kParts * kPartStates];
 };
 
-// Offset of a row; without 64-bit multiplications.
-__device__ __forceinline__ int64_t Offset(int64_t row, int64_t stride) {
-  return static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(row)) *
-                              static_cast<uint32_t>(stride));
+template <int kPartStates>
+struct Shared {
+  Staged<kPartStates> staged[2];
+  float product[kHalves][kTileRows][kProductStride];
+  float delta[kTileRows][kChannels];
+  float y[kTileRows][kParts][kPartStride];
+};
+
+// Weight tiles along a dimension.
+__host__ __device__ constexpr int NumTiles(int64_t dim) {
+  return static_cast<int>((dim + kPackedTile - 1) / kPackedTile);
 }
 
-// Weight tiles along W's inputs.
-__host__ __device__ constexpr int NumTiles(int64_t in_dim) {
-  return static_cast<int>((in_dim + kPackedTile - 1) / kPackedTile);
+// Elements between rows of the product's inputs in shared memory: 8 modulo 32.
+__host__ __device__ constexpr int LowStride(int64_t in_dim) {
+  return (NumTiles(in_dim) * static_cast<int>(kPackedTile) + 23) / 32 * 32 + 8;
 }
 
 // The share of one warp in dt = W dt_low for the block's channels and the rows of a tile.
 template <DType kWeight>
 class Product {
  public:
-  // Starts copying the weights; they have arrived when the thread's copies have.
-  __device__ explicit Product(const LinearParams& p) : in_dim_(static_cast<int>(p.in_dim)) {
+  __device__ explicit Product(const LinearParams& p)
+      : group_(threadIdx.x / kWarp % 2), half_(threadIdx.x / kWarp / 2) {
     const int tiles = NumTiles(p.in_dim);
-    const int split = (tiles + kWarps - 1) / kWarps;
-    first_ = Warp() * split;
-    count_ = max(min(split, tiles - first_), 0);
-    const uint4* from = static_cast<const uint4*>(p.weight) + int64_t{blockIdx.x} * tiles * kWarp;
-    for (int i = first_; i < first_ + count_; ++i) {
-      CopyAsync16OrZero(SharedAddress(Weights() + i * kWarp), from + i * kWarp + Lane(), true);
+    const int split = (tiles + kHalves - 1) / kHalves;
+    first_ = half_ * split;
+    const int64_t row = int64_t{blockIdx.x} * (kChannels / kPackedTile) + group_;
+    count_ = row < NumTiles(p.out_dim) ? min(split, tiles - first_) : 0;
+    weights_ = static_cast<const uint4*>(p.weight) + (row * tiles + first_) * kWarp + Lane();
+#pragma unroll
+    for (int i = 0; i < kHeldTiles; ++i) {
+      held_[i] = i < count_ ? weights_[i * kWarp] : uint4{0, 0, 0, 0};
     }
-    CommitCopies();
   }
 
-  // Starts loading the inputs of a tile: rows of `input` from `first` on, below `end`.
-  __device__ void Load(const LinearParams& p, int first, int end) {
-    const int row = first + Lane() / 4;
-    live_ = row < end;
-    input_ = p.input + Offset(live_ ? row : 0, p.input_stride) + Element();
-#pragma unroll
-    for (int i = 0; i < kUsualTiles; ++i) LoadTile(i, inputs_[i]);
-  }
-
-  // Sums of the loaded tile over this warp's inputs.
-  __device__ void Run(float (&product)[kWarps][kTileRows][kProductStride]) const {
-    const uint4* weights = Weights() + first_ * kWarp;
-    float sums[4] = {};
-#pragma unroll
-    for (int i = 0; i < kUsualTiles; ++i) {
-      if (i < count_) Add(sums, weights[i * kWarp], inputs_[i]);
-    }
-#pragma unroll 1
-    for (int i = kUsualTiles; i < count_; ++i) {
-      float inputs[4];
-      LoadTile(i, inputs);
-      Add(sums, weights[i * kWarp], inputs);
-    }
+  // `low`: the inputs of the tile's rows; `sums` gets those of this warp's half.
+  __device__ void Run(const float* low, int low_stride,
+                      float (&product)[kHalves][kTileRows][kProductStride]) const {
     const int g = Lane() / 4, t = Lane() % 4;
-    product[Warp()][2 * t][g] = sums[0];
-    product[Warp()][2 * t + 1][g] = sums[1];
-    product[Warp()][2 * t][g + 8] = sums[2];
-    product[Warp()][2 * t + 1][g + 8] = sums[3];
+    const float* input = low + g * low_stride + first_ * static_cast<int>(kPackedTile) + 2 * t;
+    float sums[4] = {};
+    const auto add = [&](int i, uint4 weights) {
+      const float* from = input + i * static_cast<int>(kPackedTile);
+      MultiplyAdd<kWeight>(sums, weights,
+                           PackInputs<kWeight>(*reinterpret_cast<const float2*>(from)),
+                           PackInputs<kWeight>(*reinterpret_cast<const float2*>(from + 8)));
+    };
+#pragma unroll
+    for (int i = 0; i < kHeldTiles; ++i) {
+      if (i < count_) add(i, held_[i]);
+    }
+    for (int i = kHeldTiles; i < count_; ++i) add(i, weights_[i * kWarp]);
+    const int channel = group_ * static_cast<int>(kPackedTile) + g;
+    product[half_][2 * t][channel] = sums[0];
+    product[half_][2 * t + 1][channel] = sums[1];
+    product[half_][2 * t][channel + 8] = sums[2];
+    product[half_][2 * t + 1][channel + 8] = sums[3];
   }
 
  private:
-  __device__ static int Warp() { return threadIdx.x / kWarp; }
   __device__ static int Lane() { return threadIdx.x % kWarp; }
-  // The lane's part of the tiles' weights.
-  __device__ static uint4* Weights() { return reinterpret_cast<uint4*>(DynamicShared()) + Lane(); }
-  // First of W's inputs that this lane loads.
-  __device__ int Element() const { return first_ * static_cast<int>(kPackedTile) + Lane() % 4 * 2; }
 
-  __device__ void LoadTile(int i, float (&to)[4]) const {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int k = i * static_cast<int>(kPackedTile) + j / 2 * 8 + j % 2;
-      to[j] = live_ && i < count_ && Element() + k < in_dim_ ? input_[k] : 0.0f;
-    }
-  }
-
-  __device__ static void Add(float (&sums)[4], uint4 weights, const float (&inputs)[4]) {
-    MultiplyAdd<kWeight>(sums, weights, PackInputs<kWeight>(float2{inputs[0], inputs[1]}),
-                         PackInputs<kWeight>(float2{inputs[2], inputs[3]}));
-  }
-
-  int in_dim_;
+  int group_, half_;   // which 16 channels, which inputs
   int first_, count_;  // weight tiles of this warp
-  bool live_;          // whether the lane has a row
-  const float* input_;
-  float inputs_[kUsualTiles][4];
+  const uint4* weights_;
+  uint4 held_[kHeldTiles];
 };
 
 template <>
 class Product<kNotFused> {
  public:
   __device__ explicit Product(const LinearParams&) {}
-  __device__ void Load(const LinearParams&, int, int) {}
 };
+
+// Copies elements [0, count), usually at most kUsual, with the lanes of a warp.
+template <int kUsual>
+__device__ __forceinline__ void CopyRow(float* to, const float* from, int count, int lane) {
+#pragma unroll
+  for (int i = 0; i < kUsual; i += kWarp) {
+    if (i + lane < count) CopyAsync(to + i + lane, from + i + lane);
+  }
+  for (int i = kUsual + lane; i < count; i += kWarp) CopyAsync(to + i, from + i);
+}
+
+// Starts the copies of the rows at [first, first + kTileRows).
+template <bool kFused, int kPartStates>
+__device__ void StageTile(const MultiStepMamba1Params& p, const LinearParams& dt_proj,
+                          const DeviceReplay& replay, int first, Staged<kPartStates>& to,
+                          float* low) {
+  const int lane = threadIdx.x % kWarp;
+  const int64_t channel = int64_t{blockIdx.x} * kChannels + lane;
+  const bool live = channel < p.inner_dim;
+  const int state_dim = static_cast<int>(p.state_dim);
+  for (int r = threadIdx.x / kWarp; r < kTileRows; r += kWarps) {
+    const int position = first + r;
+    if (position >= replay.end) break;
+    if (position < replay.first_new) {
+      const int64_t entry = replay.LogEntry(position);
+      if (live) CopyAsync(&to.x[r][lane], p.state.log_x + entry * p.inner_dim + channel);
+      if (live) CopyAsync(&to.dt[r][lane], p.state.log_delta + entry * p.inner_dim + channel);
+      CopyRow<kParts * kPartStates>(to.b[r], p.state.log_b + entry * p.state_dim, state_dim, lane);
+      continue;
+    }
+    const int64_t row = replay.Row(position);
+    if constexpr (kFused) {
+      const int in_dim = static_cast<int>(dt_proj.in_dim);
+      CopyRow<kUsualInputs>(low + r * LowStride(in_dim), dt_proj.input + row * dt_proj.input_stride,
+                            in_dim, lane);
+    } else {
+      if (live) CopyAsync(&to.dt[r][lane], p.dt + row * p.dt_stride + channel);
+    }
+    if (live) CopyAsync(&to.x[r][lane], p.x + row * p.x_stride + channel);
+    if (live) CopyAsync(&to.z[r][lane], p.z + row * p.z_stride + channel);
+    CopyRow<kParts * kPartStates>(to.b[r], p.b + row * p.b_stride, state_dim, lane);
+    CopyRow<kParts * kPartStates>(to.c[r], p.c + row * p.c_stride, state_dim, lane);
+  }
+}
+
+// Time steps of a staged tile, and what the tile appends to the log.
+template <bool kFused, int kPartStates>
+__device__ void TimeSteps(const MultiStepMamba1Params& p, const DeviceReplay& replay, int first,
+                          float bias, float product_bias, bool append_b,
+                          const Staged<kPartStates>& staged, Shared<kPartStates>& shared) {
+  const int lane = threadIdx.x % kWarp;
+  const int64_t channel = int64_t{blockIdx.x} * kChannels + lane;
+  for (int r = threadIdx.x / kWarp; r < kTileRows; r += kWarps) {
+    const int position = first + r;
+    if (position >= replay.end) break;
+    float delta = staged.dt[r][lane];
+    if (position >= replay.first_new) {
+      if constexpr (kFused) {
+        delta = __fadd_rn(__fadd_rn(shared.product[0][r][lane], shared.product[1][r][lane]),
+                          product_bias);
+      }
+      delta = Softplus(__fadd_rn(delta, bias));
+    }
+    shared.delta[r][lane] = delta;
+    if (position < replay.first_append) continue;
+    const int64_t entry = replay.LogEntry(position);
+    if (channel < p.inner_dim) {
+      p.state.log_x[entry * p.inner_dim + channel] = staged.x[r][lane];
+      p.state.log_delta[entry * p.inner_dim + channel] = delta;
+    }
+    if (!append_b) continue;
+    for (int n = lane; n < p.state_dim; n += kWarp) {
+      p.state.log_b[entry * p.state_dim + n] = staged.b[r][n];
+    }
+  }
+}
 
 // The share of one thread in the recurrence: kPartStates state elements of a channel.
 template <int kPartStates>
 class Recurrence {
  public:
   __device__ explicit Recurrence(const MultiStepMamba1Params& p)
-      : column_(threadIdx.x % kChannels), part_(threadIdx.x / kChannels) {
+      : column_(threadIdx.x / kWarp * (kWarp / kParts) + threadIdx.x % (kWarp / kParts)),
+        part_(threadIdx.x % kWarp / (kWarp / kParts)) {
     const int64_t channel = int64_t{blockIdx.x} * kChannels + column_;
     live_ = channel < p.inner_dim
                 ? min(max(static_cast<int>(p.state_dim) - Element(), 0), kPartStates)
@@ -182,54 +234,30 @@ class Recurrence {
     }
   }
 
-  // Runs the rows [begin, end) of shared memory, of which those from kLogRows on have an output.
-  // `shift`: of B and C of new rows. Calls after_row(row) behind each.
-  template <class AfterRow>
-  __device__ void Run(Shared<kPartStates>& shared, int begin, int end, int shift,
-                      const AfterRow& after_row) {
-    constexpr int kChunk{kPartStates <= 4 ? 8 / kPartStates : 1};
-    int row = begin;
-    for (; row + 1 < end; row += kChunk) {
-      RunChunk<kChunk>(shared, row, min(kChunk, end - row), shift, after_row);
+  __device__ void Update(const Staged<kPartStates>& staged, const float* delta_row, int r) {
+    const float delta = delta_row[column_];
+    const float delta_x = __fmul_rn(delta, staged.x[r][column_]);
+    float b[kPartStates];
+    LoadPart(staged.b[r], b);
+#pragma unroll
+    for (int i = 0; i < kPartStates; ++i) {
+      const float decay = Exp2(__fmul_rn(delta, a_[i]));
+      state_[i] = __fmaf_rn(delta_x, b[i], __fmul_rn(decay, state_[i]));
     }
-    if (row < end) RunChunk<1>(shared, row, 1, shift, after_row);
+  }
+
+  __device__ void Output(const Staged<kPartStates>& staged, float (&y)[kParts][kPartStride],
+                         int r) const {
+    float c[kPartStates];
+    LoadPart(staged.c[r], c);
+    float sum = __fmul_rn(state_[0], c[0]);
+#pragma unroll
+    for (int i = 1; i < kPartStates; ++i) sum = __fmaf_rn(state_[i], c[i], sum);
+    y[part_][column_] = sum;
   }
 
  private:
   __device__ int Element() const { return part_ * kPartStates; }
-
-  // `count` of kRows rows from `first` on.
-  template <int kRows, class AfterRow>
-  __device__ void RunChunk(Shared<kPartStates>& shared, int first, int count, int shift,
-                           const AfterRow& after_row) {
-    float delta_x[kRows], decay[kRows][kPartStates], b[kRows][kPartStates], c[kRows][kPartStates];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const int row = first + min(r, count - 1);
-      const bool is_new = row >= kLogRows;
-      const float2 step = shared.steps[row][column_];
-      delta_x[r] = step.y;
-      LoadPart(shared.b[is_new ? row + shift : row], b[r]);
-      LoadPart(shared.c[is_new ? row + shift - kLogRows : 0], c[r]);
-#pragma unroll
-      for (int i = 0; i < kPartStates; ++i) decay[r][i] = Exp2(__fmul_rn(step.x, a_[i]));
-    }
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (r >= count) break;
-#pragma unroll
-      for (int i = 0; i < kPartStates; ++i) {
-        state_[i] = __fmaf_rn(delta_x[r], b[r][i], __fmul_rn(decay[r][i], state_[i]));
-      }
-      if (first + r >= kLogRows) {
-        float sum = __fmul_rn(state_[0], c[r][0]);
-#pragma unroll
-        for (int i = 1; i < kPartStates; ++i) sum = __fmaf_rn(state_[i], c[r][i], sum);
-        shared.y[first + r - kLogRows][threadIdx.x] = sum;
-      }
-      after_row(first + r);
-    }
-  }
 
   // This thread's elements of [state_dim, inner_dim], zero beyond its edges.
   __device__ void Load(const float* from, int64_t inner_dim, float (&to)[kPartStates]) const {
@@ -241,10 +269,12 @@ class Recurrence {
 
   __device__ void LoadPart(const float* row, float (&to)[kPartStates]) const {
 #pragma unroll
-    for (int i = 0; i < kPartStates; i += 2) {
-      const float2 two = *reinterpret_cast<const float2*>(row + Element() + i);
-      to[i] = two.x;
-      to[i + 1] = two.y;
+    for (int i = 0; i < kPartStates; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(row + Element() + i);
+      to[i] = four.x;
+      to[i + 1] = four.y;
+      to[i + 2] = four.z;
+      to[i + 3] = four.w;
     }
   }
 
@@ -255,107 +285,25 @@ class Recurrence {
   float state_[kPartStates];
 };
 
-// The row that a thread has of a tile.
-struct Row {
-  float x = 0, z = 0;
-  float dt = 0;  // raw, unless it is computed here
-};
-
-// Starts loading the rows [first, first + kTileRows) of the pass below `end`.
-template <bool kFused>
-__device__ Row LoadRow(const MultiStepMamba1Params& p, int64_t channel, int first, int end) {
-  Row row;
-  const int r = first + threadIdx.x / kChannels;
-  if (r >= end || channel >= p.inner_dim) return row;
-  row.x = p.x[Offset(r, p.x_stride) + channel];
-  row.z = p.z[Offset(r, p.z_stride) + channel];
-  if constexpr (!kFused) row.dt = p.dt[Offset(r, p.dt_stride) + channel];
-  return row;
-}
-
-// Calls f(n) for the thread's share of a row's state elements: one of each 16.
-template <int kStates, class F>
-__device__ __forceinline__ void ForElements(int64_t state_dim, const F& f) {
-#pragma unroll
-  for (int i = 0; i < kStates; i += kChannels) {
-    const int n = i + threadIdx.x % kChannels;
-    if (n < state_dim) f(n);
-  }
-}
-
-// Starts copying their B and C.
-template <int kStates>
-__device__ void CopyInputs(const MultiStepMamba1Params& p, int first, int end, float (*b)[kStates],
-                           float (*c)[kStates]) {
-  const int r = threadIdx.x / kChannels, row = first + r;
-  if (row >= end) return;
-  ForElements<kStates>(p.state_dim, [&](int n) {
-    CopyAsync(&b[r][n], p.b + Offset(row, p.b_stride) + n);
-    CopyAsync(&c[r][n], p.c + Offset(row, p.c_stride) + n);
-  });
-}
-
-// What a thread has of a tile of replayed rows: two rows of a channel.
-struct LoggedRows {
-  float x[2] = {}, delta[2] = {};
-};
-
-// Starts loading the log rows of `count` positions from `first` on, and copying their B, to the end
-// of the tile.
+// Outputs of the new rows of a tile, for the columns of this warp.
 template <int kPartStates>
-__device__ LoggedRows LoadLogged(const MultiStepMamba1Params& p, const DeviceReplay& replay,
-                                 int64_t channel, int first, int count,
-                                 Shared<kPartStates>& shared) {
-  LoggedRows rows;
+__device__ void WriteOutputs(const MultiStepMamba1Params& p, const DeviceReplay& replay, int first,
+                             float d, const Staged<kPartStates>& staged,
+                             const Shared<kPartStates>& shared) {
+  constexpr int kColumns{kWarp / kParts};
+  const int column = threadIdx.x / kWarp * kColumns + threadIdx.x % kColumns;
+  const int64_t channel = int64_t{blockIdx.x} * kChannels + column;
+  if (channel >= p.inner_dim) return;
 #pragma unroll
-  for (int k = 0; k < 2; ++k) {
-    const int r = threadIdx.x / kChannels + k * kTileRows;  // of the tile
-    if (r < kLogRows - count) continue;
-    const int64_t entry = replay.LogEntry(first + r - (kLogRows - count));
-    if (channel < p.inner_dim) {
-      rows.x[k] = p.state.log_x[Offset(entry, p.inner_dim) + channel];
-      rows.delta[k] = p.state.log_delta[Offset(entry, p.inner_dim) + channel];
-    }
-    ForElements<kParts * kPartStates>(p.state_dim, [&](int n) {
-      CopyAsync(&shared.b[r][n], p.state.log_b + Offset(entry, p.state_dim) + n);
-    });
+  for (int r = threadIdx.x % kWarp / kColumns; r < kTileRows; r += kParts) {
+    const int position = first + r;
+    if (position >= replay.end || position < replay.first_new) continue;
+    const float sum = __fadd_rn(__fadd_rn(shared.y[r][0][column], shared.y[r][1][column]),
+                                __fadd_rn(shared.y[r][2][column], shared.y[r][3][column]));
+    const float y = __fmaf_rn(d, staged.x[r][column], sum);
+    p.output[replay.Row(position) * p.output_stride + channel] =
+        __fmul_rn(y, Silu(staged.z[r][column]));
   }
-  return rows;
-}
-
-template <int kPartStates>
-__device__ void PutLogged(const LoggedRows& rows, Shared<kPartStates>& shared) {
-#pragma unroll
-  for (int k = 0; k < 2; ++k) {
-    shared.steps[threadIdx.x / kChannels + k * kTileRows][threadIdx.x % kChannels] =
-        float2{rows.delta[k], __fmul_rn(rows.delta[k], rows.x[k])};
-  }
-}
-
-// dt of the thread's row and channel.
-template <int kPartStates>
-__device__ float SumOfProducts(const Shared<kPartStates>& shared, float bias) {
-  const int r = threadIdx.x / kChannels, column = threadIdx.x % kChannels;
-  const float low = __fadd_rn(shared.product[0][r][column], shared.product[1][r][column]);
-  const float high = __fadd_rn(shared.product[2][r][column], shared.product[3][r][column]);
-  return __fadd_rn(__fadd_rn(low, high), bias);
-}
-
-// The sum over the state elements of the thread's row and channel.
-template <int kPartStates>
-__device__ float SumOfParts(const Shared<kPartStates>& shared) {
-  const float* y = shared.y[threadIdx.x / kChannels] + threadIdx.x % kChannels;
-  float sums[kParts];
-#pragma unroll
-  for (int i = 0; i < kParts; ++i) sums[i] = y[i * kChannels];
-#pragma unroll
-  for (int distance = 1; distance < kParts; distance *= 2) {
-#pragma unroll
-    for (int i = 0; i < kParts; i += 2 * distance) {
-      sums[i] = __fadd_rn(sums[i], sums[i + distance]);
-    }
-  }
-  return sums[0];
 }
 
 // Appends B after all blocks have replayed.
@@ -371,141 +319,104 @@ __device__ void AppendB(const MultiStepMamba1Params& p, const DeviceReplay& repl
 
 // `arrivals` [max_sequences] are zero. dt_proj counts only if fused.
 template <int kPartStates, DType kWeight>
-__global__ void __launch_bounds__(kThreads, kPartStates <= 2 ? 5 : 2)
+__global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
     MultiStepMamba1Kernel(const __grid_constant__ MultiStepMamba1Params p,
                           const __grid_constant__ LinearParams dt_proj, unsigned* arrivals) {
   constexpr bool kFused{kWeight != kNotFused};
   __shared__ Shared<kPartStates> shared;
   LaunchDependents();
 
-  Product<kWeight> product(dt_proj);
+  const Product<kWeight> product(dt_proj);
   Recurrence<kPartStates> recurrence(p);
-  const int r = threadIdx.x / kChannels;
-  const int64_t channel = int64_t{blockIdx.x} * kChannels + threadIdx.x % kChannels;
+  const int lane = threadIdx.x % kWarp;
+  const int64_t staged_channel = int64_t{blockIdx.x} * kChannels + lane;
+  const int64_t output_channel = int64_t{blockIdx.x} * kChannels +
+                                 threadIdx.x / kWarp * (kWarp / kParts) + lane % (kWarp / kParts);
   float bias = 0, product_bias = 0, d = 0;
-  if (channel < p.inner_dim) {
-    bias = p.dt_bias[channel];
-    if (kFused && dt_proj.bias != nullptr) product_bias = dt_proj.bias[channel];
-    d = p.d[channel];
+  if (staged_channel < p.inner_dim) {
+    bias = p.dt_bias[staged_channel];
+    if (kFused && dt_proj.bias != nullptr) product_bias = dt_proj.bias[staged_channel];
   }
-  // Zeros where a row of B or C ends and the registers do not.
-  constexpr int kStates{kParts * kPartStates};
-  for (int row = r; row < kLogRows + 2 * kTileRows; row += kTileRows) {
-    for (int n = static_cast<int>(p.state_dim) + threadIdx.x % kChannels; n < kStates;
-         n += kChannels) {
-      shared.b[row][n] = 0;
-      if (row < 2 * kTileRows) shared.c[row][n] = 0;
+  if (output_channel < p.inner_dim) d = p.d[output_channel];
+
+  // Zeros where a row of B, C or dt_low ends and the registers or weight tiles do not.
+  const int low_stride = kFused ? LowStride(dt_proj.in_dim) : 0;
+  float* low = kFused ? DynamicShared() : nullptr;
+  for (int r = threadIdx.x / kWarp; r < 2 * kTileRows; r += kWarps) {
+    Staged<kPartStates>& staged = shared.staged[r / kTileRows];
+    for (int n = static_cast<int>(p.state_dim) + lane; n < kParts * kPartStates; n += kWarp) {
+      staged.b[r % kTileRows][n] = 0;
+      staged.c[r % kTileRows][n] = 0;
+    }
+    for (int k = static_cast<int>(dt_proj.in_dim) + lane; k < low_stride; k += kWarp) {
+      low[r * low_stride + k] = 0;
     }
   }
+
   const Ring log(p.state.log_rows), snapshot_ring(p.state.snapshot_rows);
-  const bool snapshots = p.state.snapshots != nullptr;
-  const int64_t elements = p.inner_dim * p.state_dim;
   WaitForDependencies();
-
   int s = blockIdx.y;
-  SequenceRows sequence = LoadSequence(p.plan, s);
-  const bool any = s < LoadNow(p.plan.num_sequences);
-  // Starts loading the tile of rows [first, end) of the pass; B and C apart.
-  Row next;
-  const auto load = [&](int first, int end) {
-    product.Load(dt_proj, first, end);
-    next = LoadRow<kFused>(p, channel, first, end);
-  };
-  const EarlyRows early(p.plan, s);
-  load(early.first_row, early.first_row + early.count);
-  CopyInputs(p, early.first_row, early.first_row + early.count, shared.b + kLogRows, shared.c);
-  CommitCopies();
-
-  if (!any) return;
-  for (;;) {
+  SequenceRows sequence = p.plan.sequences[s];  // there is memory for it, if not a sequence
+  const int num_sequences = *p.plan.num_sequences;
+  const int64_t elements = p.inner_dim * p.state_dim;
+  while (s < num_sequences) {
     const DeviceReplay replay(p.state, log, sequence);
     const bool deferred = replay.AppendsOntoReplayed();
+    const bool snapshots = p.state.snapshots != nullptr;
     float* checkpoint = p.state.checkpoint + replay.slot * elements;
     recurrence.LoadState(snapshots ? p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot,
                                                                         replay.begin, elements)
                                    : checkpoint,
                          p.inner_dim);
-    // Runs rows of shared memory, of which row kLogRows is the one of position `base`.
-    const auto run = [&](int begin, int end, int shift, int base) {
-      recurrence.Run(shared, begin, end, shift, [&](int row) {
-        const int position = base + row - kLogRows + 1;
-        float* to = position == replay.store_at ? checkpoint : nullptr;
-        if (snapshots) {
-          to = p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot, position, elements);
-        }
-        if (to != nullptr) recurrence.StoreState(to, p.inner_dim);
-      });
-    };
-    const int last_row = sequence.first_row + sequence.num_rows;
-    int replayed = replay.begin;
-    if (replay.first_new - replayed > kLogRows) {
-      for (; replay.first_new - replayed > kLogRows; replayed += kLogRows) {
-        PutLogged(LoadLogged(p, replay, channel, replayed, kLogRows, shared), shared);
-        WaitForCopies();
-        __syncthreads();
-        run(0, kLogRows, 0, replayed + kLogRows);
-        __syncthreads();
-      }
-      load(sequence.first_row, last_row);  // once more: held through the loop, it would spill
-    }
-    int begin = kLogRows - (replay.first_new - replayed);
-    const LoggedRows logged =
-        LoadLogged(p, replay, channel, replayed, replay.first_new - replayed, shared);
-    CommitCopies();
-
-    int shift = 0;
-    for (int first = replay.first_new;; first += kTileRows, shift ^= kTileRows, begin = kLogRows) {
-      const Row row = next;
-      const int next_row = static_cast<int>(replay.Row(first)) + kTileRows;
-      if constexpr (kFused) {
-        WaitForCopyGroups<2>();  // all but the last two: the weights
-        product.Run(shared.product);
-      }
-      if (next_row < last_row) load(next_row, last_row);
-      if constexpr (kFused) __syncthreads();
-      const float raw = kFused ? SumOfProducts(shared, product_bias) : row.dt;
-      const float delta = Softplus(__fadd_rn(raw, bias));
-      shared.steps[kLogRows + r][threadIdx.x % kChannels] = float2{delta, __fmul_rn(delta, row.x)};
-      if (first == replay.first_new) PutLogged(logged, shared);
-      const float gate = Silu(row.z);
+    StageTile<kFused>(p, dt_proj, replay, replay.begin, shared.staged[0], low);
+    int buffer = 0;
+    for (int first = replay.begin; first < replay.end; first += kTileRows, buffer ^= 1) {
+      const int stop = min(replay.end, first + kTileRows);
+      const Staged<kPartStates>& staged = shared.staged[buffer];
       WaitForCopies();
       __syncthreads();
-      if (next_row < last_row) {
-        CopyInputs(p, next_row, last_row, shared.b + kLogRows + (shift ^ kTileRows),
-                   shared.c + (shift ^ kTileRows));
+      if (stop < replay.end) {
+        StageTile<kFused>(p, dt_proj, replay, stop, shared.staged[buffer ^ 1],
+                          low + (buffer ^ 1) * kTileRows * low_stride);
       }
-      run(begin, kLogRows + min(kTileRows, replay.end - first), shift, first);
+      if constexpr (kFused) {
+        if (stop > replay.first_new) {
+          product.Run(low + buffer * kTileRows * low_stride, low_stride, shared.product);
+          __syncthreads();
+        }
+      }
+      TimeSteps<kFused>(p, replay, first, bias, product_bias, blockIdx.x == 0 && !deferred, staged,
+                        shared);
       __syncthreads();
-
-      const int position = first + r;
-      if (position < replay.end) {
-        if (channel < p.inner_dim) {
-          p.output[Offset(replay.Row(position), p.output_stride) + channel] =
-              __fmul_rn(__fmaf_rn(d, row.x, SumOfParts(shared)), gate);
+      for (int position = first; position < stop;) {
+        const int run_end = replay.RunEnd(position, stop, snapshots);
+        if (position < replay.first_new) {
+          for (; position < run_end; ++position) {
+            const int r = position - first;
+            recurrence.Update(staged, shared.delta[r], r);
+          }
+        } else {
+          for (; position < run_end; ++position) {
+            const int r = position - first;
+            recurrence.Update(staged, shared.delta[r], r);
+            recurrence.Output(staged, shared.y[r], r);
+          }
         }
-        if (position >= replay.first_append) {
-          const int64_t entry = replay.LogEntry(position);
-          if (channel < p.inner_dim) {
-            p.state.log_x[Offset(entry, p.inner_dim) + channel] = row.x;
-            p.state.log_delta[Offset(entry, p.inner_dim) + channel] = delta;
-          }
-          if (blockIdx.x == 0 && !deferred) {
-            ForElements<kStates>(p.state_dim, [&](int n) {
-              p.state.log_b[Offset(entry, p.state_dim) + n] = shared.b[kLogRows + shift + r][n];
-            });
-          }
+        if (position == replay.store_at) recurrence.StoreState(checkpoint, p.inner_dim);
+        if (snapshots) {
+          recurrence.StoreState(
+              p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot, position, elements),
+              p.inner_dim);
         }
       }
-      if (next_row >= last_row) break;
+      __syncwarp();
+      WriteOutputs(p, replay, first, d, staged, shared);
     }
     if (deferred && ArrivesLast(arrivals + s, gridDim.x)) AppendB(p, replay);
     s += gridDim.y;
-    if (s >= p.plan.max_sequences || s >= LoadNow(p.plan.num_sequences)) break;
+    if (s >= num_sequences) break;
     sequence = p.plan.sequences[s];
     __syncthreads();  // everybody is done with the buffers
-    load(sequence.first_row, sequence.first_row + sequence.num_rows);
-    CopyInputs(p, sequence.first_row, sequence.first_row + sequence.num_rows, shared.b + kLogRows,
-               shared.c);
   }
 }
 
@@ -520,16 +431,17 @@ cudaError_t LaunchOf(CudaContext& ctx, const MultiStepMamba1Params& p, const Lin
       .grid = dim3(static_cast<unsigned>((p.inner_dim + kChannels - 1) / kChannels),
                    static_cast<unsigned>(std::min(p.plan.max_sequences, max_blocks_a_channel))),
       .block = dim3(kThreads),
-      .shared_bytes = kWeight == kNotFused ? 0 : NumTiles(dt_proj.in_dim) * kWarp * sizeof(uint4)};
+      .shared_bytes =
+          kWeight == kNotFused ? 0 : 2 * kTileRows * LowStride(dt_proj.in_dim) * sizeof(float)};
   unsigned* arrivals = static_cast<unsigned*>(ctx.workspace);
-  if (p.state_dim <= 2 * kParts) {
-    return LaunchKernel(ctx, MultiStepMamba1Kernel<2, kWeight>, shape, p, dt_proj, arrivals);
-  }
   if (p.state_dim <= 4 * kParts) {
     return LaunchKernel(ctx, MultiStepMamba1Kernel<4, kWeight>, shape, p, dt_proj, arrivals);
   }
-  if (p.state_dim <= 16 * kParts) {
-    return LaunchKernel(ctx, MultiStepMamba1Kernel<16, kWeight>, shape, p, dt_proj, arrivals);
+  if (p.state_dim <= 8 * kParts) {
+    return LaunchKernel(ctx, MultiStepMamba1Kernel<8, kWeight>, shape, p, dt_proj, arrivals);
+  }
+  if (p.state_dim <= 32 * kParts) {
+    return LaunchKernel(ctx, MultiStepMamba1Kernel<32, kWeight>, shape, p, dt_proj, arrivals);
   }
   return cudaErrorNotSupported;
 }
