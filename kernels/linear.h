@@ -19,7 +19,8 @@ struct LinearParams {
   const void* weight;
   DType weight_dtype;
   const float* bias;         // [out_dim], may be null
-  const float* input;        // [rows, in_dim]
+  const float* input;        // [rows, in_dim]; on CUDA memory of max_rows rows, unless row_index is
+                             // given: rows that do not exist may be read, and do not matter
   const int32_t* row_index;  // [rows] input row of each output row; null: the same row
   float* output;             // [rows, out_dim]; must not overlap input
   int64_t in_dim;            // >= 1

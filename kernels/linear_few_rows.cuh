@@ -12,7 +12,7 @@
 // Where a convolution follows (Mamba-1), the finisher runs it over the tile at hand: a lane has a
 // channel, its window and its taps.
 // A block leaves room for one of the next kernel, whose ring then fills while this one ends.
-// Shared memory: see Layout. Barriers: one __syncthreads before the wait; full and empty mbarriers
+// Shared memory: see Layout. Barriers: one of the block before the wait; full and empty mbarriers
 // of the exchange slots. Bound: PackedBytes / bandwidth.
 #ifndef SIDEWINDER_KERNELS_LINEAR_FEW_ROWS_CUH_
 #define SIDEWINDER_KERNELS_LINEAR_FEW_ROWS_CUH_
@@ -472,6 +472,12 @@ class Finisher {
   float* outputs_;
 };
 
+// A barrier of the whole block that the finisher and the stream warps reach at different places,
+// which __syncthreads does not allow.
+__device__ __forceinline__ void MeetBlock() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kFewRowsThreads) : "memory");
+}
+
 template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
 __global__ void __launch_bounds__(kFewRowsThreads)
     FewRowsKernel(const __grid_constant__ PackedLinear p) {
@@ -484,7 +490,7 @@ __global__ void __launch_bounds__(kFewRowsThreads)
   float* squares = reinterpret_cast<float*>(few_rows_shared + layout.squares);
   if (warp == kSlices) {
     exchange.InitBarriers();
-    __syncthreads();
+    MeetBlock();
     WaitForDependencies();
     const int num_rows = __ldcg(p.num_rows);
     float* const outputs = reinterpret_cast<float*>(few_rows_shared + layout.outputs);
@@ -499,7 +505,7 @@ __global__ void __launch_bounds__(kFewRowsThreads)
   Inputs operand(p, begin, steps,
                  kSteps == kInShared ? memory + begin * kRowTiles * kTileBytes / 2
                                      : few_rows_shared + layout.exchange + warp * kExchangeBytes);
-  __syncthreads();
+  MeetBlock();
   WaitForDependencies();
   StreamTiles<kDType, kKind, kRowTiles, kSteps>(p, __ldcg(p.num_rows), steps, stream, exchange,
                                                 operand, squares + warp * kRowTiles * kTokenTile);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 #include <utility>
 
@@ -60,6 +61,8 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(DecoderOptions options)
   if (options.model->device().type() == DeviceType::kCuda && decoder->drafter_->on_host()) {
     decoder->drafter_ = std::make_unique<HostBridge>(std::move(decoder->drafter_));
   }
+  const char* record = std::getenv("SIDEWINDER_RECORD_ROUNDS");
+  decoder->records_rounds_ = record == nullptr || std::string(record) != "0";
   SW_RETURN_IF_ERROR(decoder->Allocate(options));
   SW_RETURN_IF_ERROR(decoder->drafter_->Attach(decoder->control_));
   return decoder;
@@ -213,7 +216,7 @@ bool Decoder::AnySamples() const {
 // Enqueues rounds up to the limit: one at once, or a recorded loop of them.
 absl::Status Decoder::StartRounds(Stream& stream) {
   ExecutionContext& ctx = stream.context();
-  if (ctx.device == DeviceType::kCpu || drafter_->on_host()) {
+  if (ctx.device == DeviceType::kCpu || drafter_->on_host() || !records_rounds_) {
     Round(ctx);
     return stream.Synchronize();
   }

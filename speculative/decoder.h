@@ -46,7 +46,9 @@ struct SlotRequest {
   float synthetic_acceptance = -1.0f;  // as SlotControl's; negative: off
 };
 
-// Not thread-safe. All calls take place on one stream, the model's device.
+// Not thread-safe. All calls take place on one stream of the model's device. With the environment
+// variable SIDEWINDER_RECORD_ROUNDS=0 a GPU is given one round after the other instead of a loop:
+// for sanitizers and profilers that do not see into recorded loops.
 class Decoder {
  public:
   static absl::StatusOr<std::unique_ptr<Decoder>> Create(DecoderOptions options);
@@ -138,6 +140,7 @@ class Decoder {
   // The recorded round, for greedy slots alone and for any; empty until it is needed.
   std::unique_ptr<RecordedLoop> loops_[2];
   bool loop_running_ = false;
+  bool records_rounds_ = true;
 };
 
 }  // namespace sidewinder

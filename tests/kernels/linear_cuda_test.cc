@@ -197,7 +197,9 @@ class LinearProductTest : public LinearCudaTest {
     const std::vector<float> before =
         WithGaps(p.old.empty() ? std::vector<float>(p.max_rows * out_dim, kPoison) : p.old, out_dim,
                  kOutputGap);
-    const DeviceArray<float> input = Upload(WithGaps(p.input, in_dim, kInputGap));
+    std::vector<float> inputs = p.input;  // rows up to max_rows may be read, whatever is in them
+    inputs.resize(std::max<size_t>(inputs.size(), p.max_rows * in_dim), kPoison);
+    const DeviceArray<float> input = Upload(WithGaps(inputs, in_dim, kInputGap));
     const DeviceArray<float> output = Upload(before);
     const DeviceArray<float> bias = Upload(p.bias);
     const DeviceArray<int32_t> row_index = Upload(p.row_index);

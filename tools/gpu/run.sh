@@ -135,7 +135,7 @@ run_sanitizers() {
     return
   fi
   sanitized() {  # TOOL BINARY FILTER
-    queue "$1 ${2##*/}" env SIDEWINDER_TEST_DEVICE=cuda "$sanitizer" --tool "$1" \
+    queue "$1 ${2##*/}" env SIDEWINDER_TEST_DEVICE=cuda SIDEWINDER_RECORD_ROUNDS=0 "$sanitizer" --tool "$1" \
       --error-exitcode 9 "$2" --gtest_brief=1 --gtest_filter="$3"
   }
   for tool in memcheck racecheck synccheck initcheck; do
