@@ -1,4 +1,4 @@
-// The convolution of one element, for the kernels that run it: alone, in front of x_proj, and
+// The convolution of one element, for the kernels that run it: alone, behind in_proj, and
 // inside the recurrence of Mamba-2. All give the same bits.
 #ifndef SIDEWINDER_KERNELS_CAUSAL_CONV_CUH_
 #define SIDEWINDER_KERNELS_CAUSAL_CONV_CUH_
