@@ -187,7 +187,7 @@ class Copies {
       return;
     }
     if (!MoreToCopy()) return;
-    if constexpr (T::kGroupWarps > 1) SleepAtBarrier(empty_ + copy_slot_, copy_parity_);
+    if constexpr (T::kGroupWarps > 1) WaitForBarrier(empty_ + copy_slot_, copy_parity_);
     Expect(copy_slot_);
     Copy(copy_slot_, is_weight_ || is_inputs_);
     Advance();
@@ -199,7 +199,7 @@ class Copies {
 
   // The stage at hand.
   __device__ const char* Wait() const {
-    SleepAtBarrier(full_ + slot_, parity_);
+    WaitForBarrier(full_ + slot_, parity_);
     return ring_ + slot_ * T::kStageBytes;
   }
   // The warp has read it.
@@ -214,7 +214,7 @@ class Copies {
 
   // Copies must not arrive after the block has gone.
   __device__ void DrainFill() const {
-    for (int i = 0; i < filled_; ++i) SleepAtBarrier(full_ + i, 0);
+    for (int i = 0; i < filled_; ++i) WaitForBarrier(full_ + i, 0);
   }
 
  private:
@@ -515,7 +515,7 @@ __device__ __forceinline__ bool AddInTurns(const PackedLinear& p, const Place<T>
   for (int i = 0; i < T::kGroupSlices; ++i) {
     MultiplySlice<kDType, T>(place, p.k_steps, i, copies, sums);
     slice = place.Slice(i);
-    if (slice > 0) SleepAtBarrier(turns + (slice - 1) * T::kGroupWarps + place.group_warp, 0);
+    if (slice > 0) WaitForBarrier(turns + (slice - 1) * T::kGroupWarps + place.group_warp, 0);
 #pragma unroll
     for (int m = 0; m < T::kWarpTiles; ++m) {
 #pragma unroll

@@ -1,6 +1,7 @@
 // The product with few rows on Hopper: linear_few_rows.cuh with a ring that the bulk copy engine
 // fills, 2 KB an instruction. One lane of a warp starts a copy and a barrier object counts its
 // bytes; the other lanes only wait.
+#include "kernels/common/bulk_copy.cuh"
 #include "kernels/linear_few_rows.cuh"
 
 namespace sidewinder {
@@ -18,7 +19,7 @@ class BulkRing {
       : groups_(shared), barriers_(reinterpret_cast<uint64_t*>(shared + kGroups * kGroupBytes)) {
     if (IsLeader()) {
       for (int i = 0; i < kGroups; ++i) InitBarrier(barriers_ + i, 1);
-      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+      FenceBarrierInit();
       policy_ = EvictFirstPolicy();
     }
     __syncwarp();
@@ -27,15 +28,9 @@ class BulkRing {
   __device__ void Copy(const char* from, int steps) {
     if (IsLeader()) {
       const uint32_t bytes = steps * kTileBytes;
-      const uint32_t barrier = SharedAddress(barriers_ + copy_slot_);
-      asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                   "r"(bytes)
-                   : "memory");
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
-          "[%0], [%1], %2, [%3], %4;" ::"r"(SharedAddress(groups_ + copy_slot_ * kGroupBytes)),
-          "l"(from), "r"(bytes), "r"(barrier), "l"(policy_)
-          : "memory");
+      ArriveAndExpectBytes(barriers_ + copy_slot_, bytes);
+      CopyBulk(SharedAddress(groups_ + copy_slot_ * kGroupBytes), from, bytes,
+               barriers_ + copy_slot_, policy_);
     }
     copy_slot_ = copy_slot_ + 1 == kGroups ? 0 : copy_slot_ + 1;
     ++in_flight_;
@@ -43,16 +38,7 @@ class BulkRing {
   __device__ void CopyNothing() {}
 
   __device__ const uint4* Wait() {
-    const uint32_t barrier = SharedAddress(barriers_ + slot_);
-    uint32_t done;
-    do {
-      asm volatile(
-          "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
-          "selp.u32 %0, 1, 0, p; }"
-          : "=r"(done)
-          : "r"(barrier), "r"(parity_)
-          : "memory");
-    } while (done == 0);
+    WaitForBarrier(barriers_ + slot_, parity_);
     return reinterpret_cast<const uint4*>(groups_ + slot_ * kGroupBytes) + threadIdx.x % kWarpSize;
   }
 

@@ -54,11 +54,6 @@ __device__ __forceinline__ void PrefetchToL2([[maybe_unused]] const void* from,
 #endif
 }
 
-// The line of one address.
-__device__ __forceinline__ void PrefetchLineToL2(const void* from) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(from) : "memory");
-}
-
 // A barrier object in shared memory. Phases alternate in parity, beginning with 0; waiting for the
 // parity of the phase before the first one returns at once.
 __device__ __forceinline__ void InitBarrier(uint64_t* barrier, uint32_t arrivals) {

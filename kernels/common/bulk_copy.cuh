@@ -41,19 +41,6 @@ __device__ __forceinline__ void CopyBulk(uint32_t to, const void* from, uint32_t
       : "memory");
 }
 
-// As WaitForBarrier, but the hardware may put the thread to sleep.
-__device__ __forceinline__ void SleepAtBarrier(uint64_t* barrier, uint32_t parity) {
-  uint32_t done;
-  do {
-    asm volatile(
-        "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
-        "selp.u32 %0, 1, 0, p; }"
-        : "=r"(done)
-        : "r"(SharedAddress(barrier)), "r"(parity)
-        : "memory");
-  } while (done == 0);
-}
-
 // All threads of a cluster; what they wrote to shared memory before they arrived can be read
 // after the wait.
 __device__ __forceinline__ void ArriveAtCluster() {
