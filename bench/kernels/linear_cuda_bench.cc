@@ -3,7 +3,6 @@
 // with programmatic dependent launches, as decoding does. Floor: the bytes of the weights at the
 // bandwidth that a plain read of much memory reaches here.
 #include <benchmark/benchmark.h>
-#include <cuda_runtime.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/kernels/time_graph.h"
 #include "kernels/common/check.h"
 #include "kernels/common/copy.h"
 #include "kernels/common/memory_bandwidth.h"
@@ -99,41 +99,15 @@ class Gpu {
 };
 
 // Times a graph of what `enqueue` enqueues; the best launch goes into the counters.
-void TimeGraph(benchmark::State& state, Gpu& gpu, size_t bytes, double flops, int64_t products,
-               const std::function<void()>& enqueue) {
-  cudaStream_t stream = gpu.cuda().stream;
-  enqueue();  // sets what kernels need set once, outside of the recording
-  SW_CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  cudaEvent_t start, stop;
-  SW_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-  enqueue();
-  SW_CHECK(gpu.cuda().failure == 0) << gpu.cuda().failed_op << ": " << gpu.cuda().failure;
-  SW_CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
-  SW_CHECK(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
-  SW_CHECK(cudaEventCreate(&start) == cudaSuccess && cudaEventCreate(&stop) == cudaSuccess);
-  double best = 1e30;
-  for (auto _ : state) {
-    cudaEventRecord(start, stream);
-    cudaGraphLaunch(exec, stream);
-    cudaEventRecord(stop, stream);
-    SW_CHECK(cudaEventSynchronize(stop) == cudaSuccess);
-    float ms = 0;
-    cudaEventElapsedTime(&ms, start, stop);
-    state.SetIterationTime(ms * 1e-3);
-    best = std::min(best, ms * 1e-3);
-  }
+void TimeProducts(benchmark::State& state, Gpu& gpu, size_t bytes, double flops, int64_t products,
+                  const std::function<void()>& enqueue) {
+  const double best = TimeGraph(state, gpu.cuda(), 1, enqueue);
   state.counters["best_us"] = best * 1e6;
   state.counters["us_a_product"] = best * 1e6 / static_cast<double>(products);
   state.counters["floor_us"] = static_cast<double>(bytes) / gpu.bandwidth() * 1e6;
   state.counters["bytes/s"] = static_cast<double>(bytes) / best;
   state.counters["of_bandwidth"] = static_cast<double>(bytes) / best / gpu.bandwidth();
   state.counters["flops/s"] = flops / best;
-  cudaGraphExecDestroy(exec);
-  cudaGraphDestroy(graph);
-  cudaEventDestroy(start);
-  cudaEventDestroy(stop);
 }
 
 LinearParams Product(const void* weight, Matrix m, const float* input, int64_t input_stride,
@@ -186,7 +160,7 @@ void BM_Linear(benchmark::State& state) {
   const DeviceMemory normed_rows = gpu->Allocate(rows * m.in_dim * sizeof(float));
   const DeviceMemory output = gpu->Allocate(rows * m.out_dim * sizeof(float));
   const int32_t* num_rows = gpu->SetRows(rows);
-  TimeGraph(
+  TimeProducts(
       state, *gpu, copies * m.bytes(),
       2.0 * static_cast<double>(copies * m.out_dim * m.in_dim * rows), copies, [&] {
         for (int64_t i = 0; i < copies; ++i) {
@@ -237,7 +211,7 @@ void BM_Chain(benchmark::State& state, Network n) {
     return Norm(hidden.as<float>(), n.hidden, norm_weights.as<float>() + layer * n.hidden,
                 normed.as<float>(), num_rows, rows);
   };
-  TimeGraph(state, *gpu, bytes, static_cast<double>(bytes) * rows, 3 * n.layers + 1, [&] {
+  TimeProducts(state, *gpu, bytes, static_cast<double>(bytes) * rows, 3 * n.layers + 1, [&] {
     for (int64_t i = 0; i < n.layers; ++i) {
       const Layer& layer = layers[i];
       LinearParams in_proj = Product(layer.in_proj, n.in_proj(), normed.as<float>(), n.hidden,

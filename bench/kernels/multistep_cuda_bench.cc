@@ -6,7 +6,6 @@
 // counts state, log, window and weights; floor_us is what they take at 3.1 TB/s, which an H100
 // reads at best.
 #include <benchmark/benchmark.h>
-#include <cuda_runtime.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/kernels/time_graph.h"
 #include "kernels/common/copy.h"
 #include "kernels/fused.h"
 #include "kernels/pack_weights.h"
@@ -243,38 +243,15 @@ void BM_MultiStepCuda(benchmark::State& state, Shape shape, Op op) {
   std::vector<Layer> layers;
   for (int i = 0; i < sets; ++i) layers.emplace_back(memory, shape, plan);
 
-  const cudaStream_t cuda_stream = ctx.cuda->stream;
-  cudaGraph_t graph;
-  cudaGraphExec_t launches;
-  cudaEvent_t begin, end;
-  cudaEventCreate(&begin);
-  cudaEventCreate(&end);
-  cudaStreamBeginCapture(cuda_stream, cudaStreamCaptureModeThreadLocal);
-  for (const Layer& layer : layers) layer.Enqueue(ctx, op);
-  cudaStreamEndCapture(cuda_stream, &graph);
-  if (cudaGraphInstantiate(&launches, graph, 0) != cudaSuccess || ctx.cuda->failure != 0) {
-    return state.SkipWithError("the op failed");
-  }
-  for (int i = 0; i < 3; ++i) cudaGraphLaunch(launches, cuda_stream);
-  for (auto _ : state) {
-    cudaEventRecord(begin, cuda_stream);
-    cudaGraphLaunch(launches, cuda_stream);
-    cudaEventRecord(end, cuda_stream);
-    cudaEventSynchronize(end);
-    float milliseconds = 0;
-    cudaEventElapsedTime(&milliseconds, begin, end);
-    state.SetIterationTime(milliseconds / 1e3 / sets);
-  }
+  TimeGraph(state, *ctx.cuda, sets, [&] {
+    for (const Layer& layer : layers) layer.Enqueue(ctx, op);
+  });
   if (const absl::Status status = (*stream)->Synchronize(); !status.ok()) {
     state.SkipWithError(std::string(status.message()).c_str());
   }
   using benchmark::Counter;
   state.counters["bytes/s"] = Counter(bytes, Counter::kIsIterationInvariantRate);
   state.counters["floor_us"] = bytes / kPeakBandwidth * 1e6;
-  cudaGraphExecDestroy(launches);
-  cudaGraphDestroy(graph);
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
 }
 
 void DecodeArgs(benchmark::internal::Benchmark* b) {

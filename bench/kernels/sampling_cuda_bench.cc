@@ -2,12 +2,12 @@
 // a CUDA graph of kRepeats of them, one behind the other as a round has them. Inputs stay in the
 // second-level cache, as they do in a round: the head has just written the logits.
 #include <benchmark/benchmark.h>
-#include <cuda_runtime.h>
 
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "bench/kernels/time_graph.h"
 #include "kernels/begin_round.h"
 #include "kernels/common/check.h"
 #include "kernels/common/copy.h"
@@ -51,34 +51,13 @@ class Gpu {
 
   // Times `op` and reports `bytes` an op against the clock.
   void Time(benchmark::State& state, double bytes, const std::function<void()>& op) {
-    cudaStream_t stream = ctx().cuda->stream;
-    cudaGraph_t graph;
-    cudaGraphExec_t executable;
-    cudaEvent_t begin, end;
-    Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    for (int i = 0; i < kRepeats; ++i) op();
-    Check(cudaStreamEndCapture(stream, &graph));
-    Check(cudaGraphInstantiate(&executable, graph, 0));
-    Check(cudaEventCreate(&begin));
-    Check(cudaEventCreate(&end));
-    Check(cudaGraphLaunch(executable, stream));
-    for (auto _ : state) {
-      Check(cudaEventRecord(begin, stream));
-      Check(cudaGraphLaunch(executable, stream));
-      Check(cudaEventRecord(end, stream));
-      Check(cudaEventSynchronize(end));
-      float milliseconds = 0.0f;
-      Check(cudaEventElapsedTime(&milliseconds, begin, end));
-      state.SetIterationTime(milliseconds * 1e-3 / kRepeats);
-    }
+    TimeGraph(state, *ctx().cuda, kRepeats, [&] {
+      for (int i = 0; i < kRepeats; ++i) op();
+    });
     SW_CHECK(stream_->Synchronize().ok()) << stream_->status();
     state.SetLabel(device_->description());
     state.counters["bytes/s"] = benchmark::Counter(
         bytes, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
-    Check(cudaEventDestroy(begin));
-    Check(cudaEventDestroy(end));
-    Check(cudaGraphExecDestroy(executable));
-    Check(cudaGraphDestroy(graph));
     memory_.clear();
   }
 
@@ -90,9 +69,6 @@ class Gpu {
     auto stream = device_->CreateStream();
     SW_CHECK(stream.ok()) << stream.status();
     stream_ = std::move(*stream);
-  }
-  static void Check(cudaError_t error) {
-    SW_CHECK(error == cudaSuccess) << cudaGetErrorString(error);
   }
 
   std::shared_ptr<const Device> device_;
