@@ -1,10 +1,10 @@
-// Pairs of ops that a GPU runs in one launch, because what stands between them is small and a
-// launch is not free. On the CPU, and on CUDA with float32 weights, they are the two ops one behind
-// the other, but for few rows of Mamba-2 on the CPU: there heads convolve their own channels, with
-// the bits of the two ops. On CUDA, which it is depends on types and shapes alone, never on the
-// number of rows. Fused or not, a row has the same bits however many travel with it.
+// Ops that a GPU runs in one launch, because what stands between them is small and a launch is not
+// free. Where a type or shape has no fused kernel, and on the CPU, they are the ops one behind the
+// other; on the CPU but for few rows of Mamba-2, where heads convolve their own channels. The
+// number of rows and sequences may decide which it is, because it changes nothing: fused or not, a
+// row has the same bits however many travel with it.
 //
-// The second op reads what the first one writes (`norm.output`, `conv.output`, ...). That buffer is
+// An op reads what the one before it writes (`norm.output`, `conv.output`, ...). That buffer is
 // always given; a fused kernel need not write it unless said otherwise.
 #ifndef SIDEWINDER_KERNELS_FUSED_H_
 #define SIDEWINDER_KERNELS_FUSED_H_
