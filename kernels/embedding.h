@@ -1,4 +1,4 @@
-// output[r] = table[tokens[r]], widened to float32.
+// output[r] = scale * table[tokens[r]], widened to float32.
 #ifndef SIDEWINDER_KERNELS_EMBEDDING_H_
 #define SIDEWINDER_KERNELS_EMBEDDING_H_
 
@@ -15,6 +15,8 @@ struct EmbeddingParams {
   const int32_t* tokens;  // [rows], each in [0, vocab): checked where tokens enter the system
   float* output;          // [rows, dim]
   int64_t dim;
+  int64_t output_stride;  // elements between rows
+  float scale = 1.0f;
   const int32_t* num_rows;  // [1]
   int32_t max_rows;         // *num_rows never exceeds this; sizes launches (CUDA)
 };

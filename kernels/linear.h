@@ -1,4 +1,5 @@
-// y = W x (+ bias) (+ y): the weight-streaming matrix product. Weights are read once for all rows.
+// y = (W x + bias) * scale (+ y): the weight-streaming matrix product. Weights are read once for
+// all rows.
 //
 // Contract that speculation rests on: the bits of an output row depend on that row's input, the
 // weights and the shape of W alone, never on how many rows travel together, on the number of
@@ -18,7 +19,8 @@ struct LinearParams {
   // types packed (pack_weights.h).
   const void* weight;
   DType weight_dtype;
-  const float* bias;         // [out_dim], may be null
+  const float* bias;             // [out_dim], may be null
+  const float* scale = nullptr;  // [out_dim]; null: ones
   const float* input;        // [rows, in_dim]; on CUDA memory of max_rows rows, unless row_index is
                              // given: rows that do not exist may be read, and do not matter
   const int32_t* row_index;  // [rows] input row of each output row; null: the same row

@@ -42,19 +42,21 @@ struct RecurrentState {
 // Mamba-1 ("S6"), models.md 2.3 of the model specification: per channel c and state element n
 //   delta = softplus(dt[c] + dt_bias[c]);  S <- exp(delta * A[c,n]) * S + delta * B[n] * x[c]
 //   y[c] = sum_n S * C[n] + D[c] * x[c];   out[c] = y[c] * silu(z[c])
-// State layout: [state_dim][inner_dim]. delta_dim = inner_dim, b_dim = state_dim.
+// B and C are those of group g = c / (inner_dim / num_groups); plain Mamba-1 has one group.
+// State layout: [state_dim][inner_dim]. delta_dim = inner_dim, b_dim = num_groups * state_dim.
 struct MultiStepMamba1Params {
   const float* x;        // [rows, inner_dim] post-convolution
   const float* z;        // [rows, inner_dim] gate
   const float* dt;       // [rows, inner_dim] raw time steps, without bias
-  const float* b;        // [rows, state_dim]
-  const float* c;        // [rows, state_dim]
+  const float* b;        // [rows, num_groups * state_dim]
+  const float* c;        // [rows, num_groups * state_dim]
   const float* a;        // [state_dim, inner_dim] = -exp(A_log), transposed
   const float* d;        // [inner_dim]
   const float* dt_bias;  // [inner_dim]
   float* output;         // [rows, inner_dim]
   int64_t inner_dim;
   int64_t state_dim;
+  int64_t num_groups = 1;                                                    // divides inner_dim
   int64_t x_stride, z_stride, dt_stride, b_stride, c_stride, output_stride;  // between rows
   RecurrentState state;
   RowPlan plan;

@@ -1,6 +1,7 @@
 // RMSNorm: out = weight * x / sqrt(mean(x^2) + eps), per row; and its gated form after a Mamba-2
-// mixer (gate first, then norm): r = y * silu(z), out = weight * r / sqrt(mean over group (r^2) +
-// eps). The bits of a row depend on that row alone.
+// mixer, with a mean per group: gate first, then norm (r = y * silu(z), out = weight * r /
+// sqrt(mean over group (r^2) + eps)), or the norm of y first, then times silu(z). The bits of a row
+// depend on that row alone.
 #ifndef SIDEWINDER_KERNELS_RMS_NORM_H_
 #define SIDEWINDER_KERNELS_RMS_NORM_H_
 
@@ -11,13 +12,16 @@
 namespace sidewinder {
 
 struct RmsNormParams {
-  const float* input;   // [rows, dim]
-  const float* gate;    // [rows, dim] z of the gated form, null for the plain one
-  const float* weight;  // [dim]; null: ones
-  float* output;        // [rows, dim]; may equal input
+  const float* input;             // [rows, dim]
+  const float* addend = nullptr;  // [rows, dim] the plain form norms input + addend
+  const float* gate;              // [rows, dim] z of the gated form, null for the plain one
+  bool gate_last = false;         // norm first, then gate
+  const float* weight;            // [dim]; null: ones
+  float* output;                  // [rows, dim]; may equal input
   int64_t dim;
   int64_t group_dim;     // divides dim; elements that share one mean. Plain form: dim
   int64_t input_stride;  // elements between rows, >= dim
+  int64_t addend_stride = 0;
   int64_t gate_stride;
   int64_t output_stride;
   float eps;

@@ -228,6 +228,7 @@ absl::StatusOr<ModelConfig> ParseTransformers(const Json& json, const std::strin
   SW_ASSIGN_OR_RETURN(config.conv_kernel, reader.Int("conv_kernel", 1, kMaxConvKernel, 4));
   SW_ASSIGN_OR_RETURN(config.norm_eps, NormEpsilon(reader, "layer_norm_epsilon"));
   SW_ASSIGN_OR_RETURN(config.use_bias, reader.Bool("use_bias", false));
+  config.use_out_bias = config.use_bias;
   SW_ASSIGN_OR_RETURN(config.use_conv_bias, reader.Bool("use_conv_bias", true));
   SW_ASSIGN_OR_RETURN(config.tie_embeddings, reader.Bool("tie_word_embeddings", mamba1));
   SW_ASSIGN_OR_RETURN(config.dtype, ReadDType(reader));
@@ -348,6 +349,7 @@ absl::StatusOr<ModelConfig> ParseOriginal(const Json& json, const std::string& n
   }
   SW_ASSIGN_OR_RETURN(config.conv_kernel, ssm.Int("d_conv", 1, kMaxConvKernel, 4));
   SW_ASSIGN_OR_RETURN(config.use_bias, ssm.Bool("bias", false));
+  config.use_out_bias = config.use_bias;
   SW_ASSIGN_OR_RETURN(config.use_conv_bias, ssm.Bool("conv_bias", true));
   SW_ASSIGN_OR_RETURN(const std::string layer, ssm.String("layer", "Mamba1"));
   if (layer == "Mamba1") {
@@ -372,7 +374,12 @@ Json TokenIdJson(int32_t id) { return id < 0 ? Json() : Json(id); }
 
 }  // namespace
 
-const char* Name(ModelFamily family) { return family == ModelFamily::kMamba1 ? "mamba" : "mamba2"; }
+const char* Name(ModelFamily family) {
+  static constexpr const char* kNames[] = {
+      "mamba", "mamba2", "falcon_mamba",     "zamba2",     "jamba",     "mamba_in_llama",
+      "llama", "bamba",  "granitemoehybrid", "nemotron_h", "falcon_h1", "qwen3_next"};
+  return kNames[static_cast<size_t>(family)];
+}
 
 absl::StatusOr<ModelConfig> ParseConfig(const Json& json, const std::string& name) {
   if (!json.is_object()) {

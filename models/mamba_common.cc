@@ -28,6 +28,7 @@ void EmbedRows(ExecutionContext& ctx, const ModelConfig& config, const MambaFram
                   .tokens = plan.tokens,
                   .output = residual,
                   .dim = config.hidden_size,
+                  .output_stride = config.hidden_size,
                   .num_rows = plan.num_rows,
                   .max_rows = plan.max_rows});
 }

@@ -15,6 +15,8 @@ absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateLanguageModel(const M
       return Mamba1::Create(config, std::move(loader));
     case ModelFamily::kMamba2:
       return Mamba2::Create(config, std::move(loader));
+    default:
+      break;
   }
   return absl::UnimplementedError(absl::StrCat("no network for family ", Name(config.family)));
 }
