@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "kernels/common/execution.h"
 #include "kernels/row_plan.h"
@@ -17,14 +16,6 @@
 
 namespace sidewinder {
 
-// Bytes and counts for figures and floors.
-struct WeightFigures {
-  int64_t num_parameters = 0;
-  int64_t bytes_per_pass = 0;  // weights that one decoding pass reads
-  DType matrix_dtype = DType::kFloat32;
-  uint64_t fingerprint = 0;
-};
-
 // Immutable after loading; Forward may run in several threads with different stores and scratch.
 class LanguageModel {
  public:
@@ -33,8 +24,8 @@ class LanguageModel {
   virtual const ModelConfig& config() const = 0;
   virtual WeightFigures figures() const = 0;
 
-  // What a StateStore for this network must hold, one entry a recurrent layer.
-  virtual std::vector<RecurrentShape> StateShapes() const = 0;
+  // What a StateStore for this network must hold.
+  virtual StateShape state_shape() const = 0;
 
   // Float32 elements of scratch that a pass of up to `max_rows` rows needs.
   virtual int64_t ScratchElements(int64_t max_rows) const = 0;

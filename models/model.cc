@@ -34,7 +34,22 @@ absl::StatusOr<std::optional<DType>> ResolveDType(const std::string& dtype) {
       absl::StrCat("dtype \"", dtype, "\"; legal are auto, float32, bfloat16, float16"));
 }
 
-ModelInfo Describe(const LanguageModel& network) {
+// Type of the keys and values.
+absl::StatusOr<DType> ResolveKvDType(const std::string& kv_dtype, const LanguageModel& network,
+                                     const Device& device) {
+  if (kv_dtype == "auto") {
+    const bool narrow =
+        device.type() == DeviceType::kCuda && network.figures().matrix_dtype != DType::kFloat32;
+    return narrow ? DType::kBFloat16 : DType::kFloat32;
+  }
+  for (const DType known : {DType::kFloat32, DType::kBFloat16}) {
+    if (kv_dtype == Name(known)) return known;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("kv_dtype \"", kv_dtype, "\"; legal are auto, float32, bfloat16"));
+}
+
+ModelInfo Describe(const LanguageModel& network, DType kv_dtype) {
   const ModelConfig& config = network.config();
   const WeightFigures figures = network.figures();
   ModelInfo info;
@@ -46,12 +61,15 @@ ModelInfo Describe(const LanguageModel& network) {
   info.vocab_limit = config.vocab_limit;
   info.num_parameters = figures.num_parameters;
   info.weight_bytes = figures.bytes_per_pass;
-  for (const RecurrentShape& shape : network.StateShapes()) {
+  const StateShape state = network.state_shape();
+  for (const RecurrentShape& shape : state.recurrent) {
     constexpr int64_t kElement{sizeof(float)};
     info.state_bytes += kElement * shape.state_elements;
     info.conv_window_bytes += kElement * (shape.conv_width - 1) * shape.conv_dim;
     info.log_row_bytes += kElement * shape.log_row_elements();
   }
+  info.kv_bytes = state.kv.elements_per_position() * static_cast<int64_t>(SizeOf(kv_dtype));
+  info.kv_dtype = Name(kv_dtype);
   info.eos_tokens = config.eos_token_ids;
   info.bos_token = config.bos_token_id;
   info.fingerprint = figures.fingerprint;
@@ -116,7 +134,8 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& fold
       SW_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Load(tokenizer_path.string()));
     }
   }
-  ModelInfo info = Describe(*network);
+  SW_ASSIGN_OR_RETURN(const DType kv_dtype, ResolveKvDType(options.kv_dtype, *network, *device));
+  ModelInfo info = Describe(*network, kv_dtype);
   if (tokenizer != nullptr) {
     info.vocab_limit = std::min<int64_t>(info.vocab_limit, tokenizer->vocab_size());
   }
@@ -140,6 +159,7 @@ absl::Status EvaluateLogits(
   SW_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream,
                       model.device().CreateStream(num_threads));
   ExecutionContext& ctx = stream->context();
+  SW_RETURN_IF_ERROR(runner->Reserve(ctx, /*slot=*/0, static_cast<int64_t>(tokens.size())));
   SW_ASSIGN_OR_RETURN(DeviceMemory on_device,
                       model.device().Allocate(tokens.size() * sizeof(int32_t), "tokens"));
   CopyIn(ctx, on_device.data(), tokens.data(), on_device.size());

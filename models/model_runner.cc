@@ -10,12 +10,14 @@ namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
     std::shared_ptr<const Model> model, const ModelRunnerOptions& options) {
-  const Device& device = model->device();
-  SW_ASSIGN_OR_RETURN(StateStore store,
-                      StateStore::Create(device, model->network().StateShapes(), options.state));
+  StateStoreOptions state = options.state;
+  state.kv_dtype =
+      model->info().kv_dtype == Name(DType::kBFloat16) ? DType::kBFloat16 : DType::kFloat32;
+  SW_ASSIGN_OR_RETURN(StateStore store, StateStore::Create(model->shared_device(),
+                                                           model->network().state_shape(), state));
   auto runner =
       std::unique_ptr<ModelRunner>(new ModelRunner(std::move(model), options, std::move(store)));
-  SW_RETURN_IF_ERROR(runner->AllocateBuffers(device));
+  SW_RETURN_IF_ERROR(runner->AllocateBuffers(runner->model_->device()));
   return runner;
 }
 
@@ -55,6 +57,10 @@ RowPlan ModelRunner::plan(int32_t rows) const {
 PlanRowsParams ModelRunner::PlanParams(const ControlBlock& control, int32_t rows) const {
   return {
       .control = control, .cursors = store_.cursors(), .rule = store_.rule(), .plan = plan(rows)};
+}
+
+absl::Status ModelRunner::Reserve(ExecutionContext& ctx, int32_t slot, int64_t positions) {
+  return store_.Reserve(ctx, slot, positions + options_.state.max_rows);
 }
 
 void ModelRunner::Forward(ExecutionContext& ctx, int32_t rows) {

@@ -49,6 +49,10 @@ class ModelRunner {
   // Enqueues the pass that the plan describes and moves the cursors over it.
   void Forward(ExecutionContext& ctx, int32_t rows = 0);
 
+  // Makes room for a text of `positions` tokens and what is proposed at its end; before any pass of
+  // the sequence. ResourceExhausted if the memory cannot be had.
+  absl::Status Reserve(ExecutionContext& ctx, int32_t slot, int64_t positions);
+
   // Consumes tokens[begin, end) of a sequence in chunks, `begin` being what it has consumed;
   // `tokens` is the sequence from position 0, in device memory.
   void Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t begin,

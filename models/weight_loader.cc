@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -32,12 +33,10 @@ T LoadUnaligned(const std::byte* data) {
   return value;
 }
 
-// Calls `write(i, value)` for every element of `tensor`, widened to float32.
+// Calls `write(i, value)` for every element of `data`, widened to float32.
 template <class Write>
-void ForEachAsFloat(const StoredTensor& tensor, Write write) {
-  const size_t count = tensor.size / SizeOf(*tensor.dtype);
-  const std::byte* data = tensor.data;
-  switch (*tensor.dtype) {
+void ForEachAsFloat(const std::byte* data, size_t count, DType from, Write write) {
+  switch (from) {
     case DType::kFloat32:
       for (size_t i = 0; i < count; ++i) write(i, LoadUnaligned<float>(data + 4 * i));
       return;
@@ -54,26 +53,26 @@ void ForEachAsFloat(const StoredTensor& tensor, Write write) {
   }
 }
 
-void Convert(const StoredTensor& tensor, DType dtype, std::byte* out) {
-  if (dtype == *tensor.dtype) {
-    std::memcpy(out, tensor.data, tensor.size);
+void Convert(const std::byte* data, size_t count, DType from, DType dtype, std::byte* out) {
+  if (dtype == from) {
+    std::memcpy(out, data, count * SizeOf(dtype));
     return;
   }
   switch (dtype) {
     case DType::kFloat32: {
       float* floats = reinterpret_cast<float*>(out);
-      ForEachAsFloat(tensor, [floats](size_t i, float value) { floats[i] = value; });
+      ForEachAsFloat(data, count, from, [floats](size_t i, float value) { floats[i] = value; });
       return;
     }
     case DType::kBFloat16: {
       uint16_t* halves = reinterpret_cast<uint16_t*>(out);
-      ForEachAsFloat(tensor,
+      ForEachAsFloat(data, count, from,
                      [halves](size_t i, float value) { halves[i] = FloatToBFloat16(value); });
       return;
     }
     case DType::kFloat16: {
       uint16_t* halves = reinterpret_cast<uint16_t*>(out);
-      ForEachAsFloat(tensor,
+      ForEachAsFloat(data, count, from,
                      [halves](size_t i, float value) { halves[i] = FloatToFloat16(value); });
       return;
     }
@@ -124,39 +123,138 @@ absl::StatusOr<const StoredTensor*> WeightLoader::Take(const TensorName& name, c
   return tensor;
 }
 
-absl::StatusOr<WeightView> WeightLoader::Tensor(const TensorName& name, const Shape& shape) {
-  if (synthetic_) return Random(shape);
+void WeightLoader::Count(int64_t elements, DType dtype, double read_share) {
+  WeightFigures& figures = storage_->figures;
+  figures.num_parameters += elements;
+  figures.matrix_dtype = dtype;
+  figures.bytes_per_pass += static_cast<int64_t>(read_share * static_cast<double>(elements) *
+                                                 static_cast<double>(SizeOf(dtype)));
+}
+
+absl::StatusOr<WeightView> WeightLoader::Tensor(const TensorName& name, const Shape& shape,
+                                                double read_share) {
+  if (synthetic_) {
+    SW_ASSIGN_OR_RETURN(const WeightView view, Random(shape));
+    Count(shape[0] * shape[1], view.dtype, read_share);
+    return view;
+  }
   SW_ASSIGN_OR_RETURN(const StoredTensor* tensor, Take(name, shape));
-  const DType dtype = options_.matrix_dtype.value_or(*tensor->dtype);
+  SW_ASSIGN_OR_RETURN(const WeightView view, Matrix(*tensor, tensor->data, shape));
+  Count(shape[0] * shape[1], view.dtype, read_share);
+  return view;
+}
+
+absl::StatusOr<WeightView> WeightLoader::Matrix(const StoredTensor& tensor, const std::byte* data,
+                                                const Shape& shape) {
+  const DType dtype = options_.matrix_dtype.value_or(*tensor.dtype);
+  const size_t count = static_cast<size_t>(shape[0] * shape[1]);
+  const size_t size = count * SizeOf(dtype);
   if (!on_cpu()) {
-    if (dtype == *tensor->dtype) return Upload(tensor->data, dtype, shape);
-    const size_t count = tensor->size / SizeOf(*tensor->dtype);
-    const std::unique_ptr<std::byte[]> converted(new std::byte[count * SizeOf(dtype)]);
-    Convert(*tensor, dtype, converted.get());
+    if (dtype == *tensor.dtype) return Upload(data, dtype, shape);
+    const std::unique_ptr<std::byte[]> converted(new std::byte[size]);
+    Convert(data, count, *tensor.dtype, dtype, converted.get());
     return Upload(converted.get(), dtype, shape);
   }
   // A header of odd length misaligns the whole file; ops want elements aligned.
-  const bool aligned = reinterpret_cast<uintptr_t>(tensor->data) % SizeOf(dtype) == 0;
-  if (dtype == *tensor->dtype && aligned) {
-    storage_->mapped_bytes += tensor->size;
-    return WeightView{tensor->data, dtype, tensor->size};
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % SizeOf(dtype) == 0;
+  if (dtype == *tensor.dtype && aligned) {
+    storage_->mapped_bytes += size;
+    return WeightView{data, dtype, size};
   }
-  const size_t size = tensor->size / SizeOf(*tensor->dtype) * SizeOf(dtype);
   std::unique_ptr<std::byte[]> copy(new std::byte[size]);  // not zeroed: written at once
-  Convert(*tensor, dtype, copy.get());
+  Convert(data, count, *tensor.dtype, dtype, copy.get());
   const WeightView view{copy.get(), dtype, size};
   storage_->converted.push_back(std::move(copy));
   storage_->converted_bytes += size;
   return view;
 }
 
+absl::StatusOr<WeightView> WeightLoader::Stacked(const std::vector<TensorName>& names,
+                                                 const std::vector<int64_t>& rows, int64_t columns,
+                                                 double read_share) {
+  SW_CHECK(!names.empty() && names.size() == rows.size());
+  if (names.size() == 1) return Tensor(names[0], {rows[0], columns}, read_share);
+  const Shape shape = {std::accumulate(rows.begin(), rows.end(), int64_t{0}), columns};
+  if (synthetic_) {
+    SW_ASSIGN_OR_RETURN(const WeightView view, Random(shape));
+    Count(shape[0] * columns, view.dtype, read_share);
+    return view;
+  }
+  std::vector<const StoredTensor*> parts;
+  for (size_t i = 0; i < names.size(); ++i) {
+    SW_ASSIGN_OR_RETURN(const StoredTensor* part, Take(names[i], {rows[i], columns}));
+    parts.push_back(part);
+  }
+  // Of several types, float32 holds all of them.
+  DType dtype = *parts[0]->dtype;
+  for (const StoredTensor* part : parts) {
+    if (part->dtype != dtype) dtype = DType::kFloat32;
+  }
+  dtype = options_.matrix_dtype.value_or(dtype);
+  const size_t size = static_cast<size_t>(shape[0] * columns) * SizeOf(dtype);
+  std::unique_ptr<std::byte[]> stacked(new std::byte[size]);
+  std::byte* next = stacked.get();
+  for (const StoredTensor* part : parts) {
+    const size_t count = part->size / SizeOf(*part->dtype);
+    Convert(part->data, count, *part->dtype, dtype, next);
+    next += count * SizeOf(dtype);
+  }
+  Count(shape[0] * columns, dtype, read_share);
+  if (!on_cpu()) return Upload(stacked.get(), dtype, shape);
+  const WeightView view{stacked.get(), dtype, size};
+  storage_->converted.push_back(std::move(stacked));
+  storage_->converted_bytes += size;
+  return view;
+}
+
+absl::StatusOr<ExpertView> WeightLoader::Experts(
+    const TensorName& stacked, int64_t count, int64_t num_read,
+    const std::function<std::vector<TensorName>(int64_t expert)>& parts,
+    const std::vector<int64_t>& part_rows, int64_t columns) {
+  const int64_t rows = std::accumulate(part_rows.begin(), part_rows.end(), int64_t{0});
+  const double read_share = static_cast<double>(num_read) / static_cast<double>(count);
+  ExpertView view;
+  std::vector<const void*> matrices;
+  const StoredTensor* all = nullptr;
+  if (Has(stacked)) {
+    SW_ASSIGN_OR_RETURN(all, Take(stacked, {count, rows, columns}));
+  }
+  for (int64_t e = 0; e < count; ++e) {
+    WeightView matrix;
+    if (all != nullptr) {
+      const std::byte* data = all->data + e * rows * columns * SizeOf(*all->dtype);
+      SW_ASSIGN_OR_RETURN(matrix, Matrix(*all, data, {rows, columns}));
+      Count(rows * columns, matrix.dtype, read_share);
+    } else {
+      SW_ASSIGN_OR_RETURN(matrix, Stacked(parts(e), part_rows, columns, read_share));
+    }
+    if (e > 0 && matrix.dtype != view.dtype) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s: the experts' matrices \"%s\" have different types",
+                          storage_->reader->name(), absl::StrJoin(stacked.names(), "\" or \"")));
+    }
+    view.dtype = matrix.dtype;
+    matrices.push_back(matrix.data);
+  }
+  SW_ASSIGN_OR_RETURN(const void* array,
+                      PlaceBytes(matrices.data(), matrices.size() * sizeof(matrices[0])));
+  view.data = static_cast<const void* const*>(array);
+  return view;
+}
+
 absl::StatusOr<std::vector<float>> WeightLoader::Vector(const TensorName& name,
                                                         const Shape& shape) {
-  if (synthetic_)
-    return SyntheticVector(name.names().front(), shape, synthetic_->seed + num_random_++);
-  SW_ASSIGN_OR_RETURN(const StoredTensor* tensor, Take(name, shape));
-  std::vector<float> values(tensor->size / SizeOf(*tensor->dtype));
-  ForEachAsFloat(*tensor, [&values](size_t i, float value) { values[i] = value; });
+  std::vector<float> values;
+  if (synthetic_) {
+    values = SyntheticVector(name.names().front(), shape, synthetic_->seed + num_random_++);
+  } else {
+    SW_ASSIGN_OR_RETURN(const StoredTensor* tensor, Take(name, shape));
+    values.resize(tensor->size / SizeOf(*tensor->dtype));
+    ForEachAsFloat(tensor->data, values.size(), *tensor->dtype,
+                   [&values](size_t i, float value) { values[i] = value; });
+  }
+  storage_->figures.num_parameters += static_cast<int64_t>(values.size());
+  storage_->figures.bytes_per_pass += static_cast<int64_t>(values.size() * sizeof(float));
   return values;
 }
 
@@ -229,24 +327,33 @@ absl::StatusOr<WeightView> WeightLoader::Random(const Shape& shape) {
   return view;
 }
 
-absl::StatusOr<VectorView> WeightLoader::Place(std::vector<float> values) {
-  if (values.empty()) return VectorView{};
-  const int64_t count = static_cast<int64_t>(values.size());
-  const size_t bytes = values.size() * sizeof(float);
+absl::StatusOr<const void*> WeightLoader::PlaceBytes(const void* data, size_t bytes) {
   if (on_cpu()) {
     std::unique_ptr<std::byte[]> copy(new std::byte[bytes]);
-    std::memcpy(copy.get(), values.data(), bytes);
-    const VectorView view{reinterpret_cast<const float*>(copy.get()), count};
+    std::memcpy(copy.get(), data, bytes);
+    const void* const placed = copy.get();
     storage_->converted.push_back(std::move(copy));
-    return view;
+    return placed;
   }
   SW_ASSIGN_OR_RETURN(ExecutionContext* const ctx, UploadContext());
   SW_ASSIGN_OR_RETURN(DeviceMemory memory, options_.device->Allocate(bytes, "weights"));
-  CopyIn(*ctx, memory.data(), values.data(), bytes);
+  CopyIn(*ctx, memory.data(), data, bytes);
   SW_RETURN_IF_ERROR(stream_->status());
-  const VectorView view{memory.as<float>(), count};
+  const void* const placed = memory.data();
   storage_->device.push_back(std::move(memory));
-  return view;
+  return placed;
+}
+
+absl::StatusOr<VectorView> WeightLoader::Place(std::vector<float> values) {
+  if (values.empty()) return VectorView{};
+  SW_ASSIGN_OR_RETURN(const void* placed, PlaceBytes(values.data(), values.size() * sizeof(float)));
+  return VectorView{static_cast<const float*>(placed), static_cast<int64_t>(values.size())};
+}
+
+absl::StatusOr<const int32_t*> WeightLoader::Place(const std::vector<int32_t>& values) {
+  SW_ASSIGN_OR_RETURN(const void* placed,
+                      PlaceBytes(values.data(), values.size() * sizeof(int32_t)));
+  return static_cast<const int32_t*>(placed);
 }
 
 absl::StatusOr<VectorView> WeightLoader::PlacedVector(const TensorName& name, const Shape& shape) {
@@ -256,7 +363,7 @@ absl::StatusOr<VectorView> WeightLoader::PlacedVector(const TensorName& name, co
 
 absl::StatusOr<std::shared_ptr<const WeightStorage>> WeightLoader::Finish() && {
   if (synthetic_) {
-    storage_->fingerprint = SyntheticFingerprint(*synthetic_, num_random_);
+    storage_->figures.fingerprint = SyntheticFingerprint(*synthetic_, num_random_);
     return std::shared_ptr<const WeightStorage>(std::move(storage_));
   }
   std::vector<std::string> surplus;
@@ -279,7 +386,7 @@ absl::StatusOr<std::shared_ptr<const WeightStorage>> WeightLoader::Finish() && {
   const uint64_t dtype_tag =
       options_.matrix_dtype ? static_cast<uint64_t>(*options_.matrix_dtype) + 1 : 0;
   // An odd factor and a shift keep distinct pairs apart well enough beside a 64-bit hash.
-  storage_->fingerprint =
+  storage_->figures.fingerprint =
       storage_->reader->Fingerprint() ^ (dtype_tag * uint64_t{0x9e3779b97f4a7c15});
   return std::shared_ptr<const WeightStorage>(std::move(storage_));
 }

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -50,6 +51,20 @@ struct VectorView {
   explicit operator bool() const { return data != nullptr; }
 };
 
+// The matrices of experts, one after the other.
+struct ExpertView {
+  const void* const* data = nullptr;  // [num_experts] in the device's memory
+  DType dtype = DType::kFloat32;
+};
+
+// Bytes and counts for figures and floors.
+struct WeightFigures {
+  int64_t num_parameters = 0;  // a tied head counts once
+  int64_t bytes_per_pass = 0;  // weights that a decoding pass of one row reads
+  DType matrix_dtype = DType::kFloat32;
+  uint64_t fingerprint = 0;  // of the stored weights and the matrix dtype, for state files
+};
+
 // Keeps what the views point into: the mapped files, the converted tensors, device memory.
 struct WeightStorage {
   std::shared_ptr<const WeightsReader> reader;
@@ -57,7 +72,7 @@ struct WeightStorage {
   std::vector<DeviceMemory> device;
   size_t mapped_bytes = 0;     // of the tensors that are used in place
   size_t converted_bytes = 0;  // of the copies
-  uint64_t fingerprint = 0;    // of the stored weights and the matrix dtype, for state files
+  WeightFigures figures;
 };
 
 // Random weights of the shapes that a model asks for, instead of a folder: for benchmarks.
@@ -93,10 +108,26 @@ class WeightLoader {
                         WeightLoaderOptions options = {});
   explicit WeightLoader(SyntheticWeights synthetic, WeightLoaderOptions options = {});
 
+  // Whether there are no files: every tensor that is asked for exists then, and Has() is false.
+  bool synthetic() const { return synthetic_.has_value(); }
   bool Has(const TensorName& name) const { return Find(name) != nullptr; }
 
-  // A tensor that is read as it is stored (matrices: they are large and stay mapped).
-  absl::StatusOr<WeightView> Tensor(const TensorName& name, const Shape& shape);
+  // A tensor that is read as it is stored (matrices: they are large and stay mapped). A pass of one
+  // row reads `read_share` of it.
+  absl::StatusOr<WeightView> Tensor(const TensorName& name, const Shape& shape,
+                                    double read_share = 1.0);
+  // Matrices of `columns` columns and rows[i] rows each, put one below the other, so that one
+  // product takes all of them. A copy on the CPU, too, unless there is only one.
+  absl::StatusOr<WeightView> Stacked(const std::vector<TensorName>& names,
+                                     const std::vector<int64_t>& rows, int64_t columns,
+                                     double read_share = 1.0);
+  // Matrices [rows, columns] of `count` experts, of which a row reads `num_read`. `stacked` is one
+  // tensor [count, rows, columns]; where it is not there, expert e has the matrices parts(e), which
+  // are put one below the other.
+  absl::StatusOr<ExpertView> Experts(
+      const TensorName& stacked, int64_t count, int64_t num_read,
+      const std::function<std::vector<TensorName>(int64_t expert)>& parts,
+      const std::vector<int64_t>& part_rows, int64_t columns);
   // The same, widened to float32 into memory of the caller (norms, biases, convolutions, A_log, D).
   absl::StatusOr<std::vector<float>> Vector(const TensorName& name, const Shape& shape);
   // Null view or empty vector if there is no such tensor.
@@ -105,6 +136,8 @@ class WeightLoader {
 
   // Brings values to the device; an empty vector gives a null view.
   absl::StatusOr<VectorView> Place(std::vector<float> values);
+  // The same for numbers of columns.
+  absl::StatusOr<const int32_t*> Place(const std::vector<int32_t>& values);
   // Place(Vector(...)).
   absl::StatusOr<VectorView> PlacedVector(const TensorName& name, const Shape& shape);
 
@@ -118,6 +151,12 @@ class WeightLoader {
   absl::StatusOr<const StoredTensor*> Take(const TensorName& name, const Shape& shape);
   absl::StatusOr<ExecutionContext*> UploadContext();
   absl::StatusOr<WeightView> Upload(const void* row_major, DType dtype, const Shape& shape);
+  // Brings bytes to the device as they are.
+  absl::StatusOr<const void*> PlaceBytes(const void* data, size_t bytes);
+  // A matrix in memory of this process, in the type that Tensor() gives it.
+  absl::StatusOr<WeightView> Matrix(const StoredTensor& tensor, const std::byte* data,
+                                    const Shape& shape);
+  void Count(int64_t elements, DType dtype, double read_share);
   absl::StatusOr<WeightView> Random(const Shape& shape);
 
   bool on_cpu() const {

@@ -141,22 +141,24 @@ void Decoder::WriteSlot(ExecutionContext& ctx, int32_t slot) {
 absl::Status Decoder::Begin(Stream& stream, int32_t slot, const SlotRequest& request) {
   ExecutionContext& ctx = stream.context();
   SW_RETURN_IF_ERROR(FillSlot(ctx, slot, request));
+  SW_RETURN_IF_ERROR(verifier_->Reserve(ctx, slot, request.max_tokens));
   verifier_->store().Reset(ctx, slot);
   verifier_->Prefill(ctx, slot, device_tokens_[slot].as<int32_t>(), 0, slots_[slot].num_tokens - 1);
   drafter_->Release(ctx, slot);
-  drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>());
+  SW_RETURN_IF_ERROR(drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>()));
   return stream.status();
 }
 
 absl::Status Decoder::Resume(Stream& stream, int32_t slot, const SlotRequest& request,
                              absl::string_view state, int32_t consumed) {
   ExecutionContext& ctx = stream.context();
+  SW_RETURN_IF_ERROR(verifier_->Reserve(ctx, slot, request.max_tokens));
   SW_RETURN_IF_ERROR(verifier_->store().ImportSlot(ctx, slot, state, consumed));
   SW_RETURN_IF_ERROR(FillSlot(ctx, slot, request));
   verifier_->Prefill(ctx, slot, device_tokens_[slot].as<int32_t>(), consumed,
                      slots_[slot].num_tokens - 1);
   drafter_->Release(ctx, slot);
-  drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>());
+  SW_RETURN_IF_ERROR(drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>()));
   return stream.status();
 }
 
@@ -164,12 +166,13 @@ absl::Status Decoder::ResumeFork(Stream& stream, int32_t slot, const SlotRequest
                                  int32_t from) {
   ExecutionContext& ctx = stream.context();
   SW_RETURN_IF_ERROR(FillSlot(ctx, slot, request));
-  verifier_->store().Fork(ctx, from, slot);
+  SW_RETURN_IF_ERROR(verifier_->Reserve(ctx, slot, request.max_tokens));
+  SW_RETURN_IF_ERROR(verifier_->store().Fork(ctx, from, slot));
   const int32_t consumed = verifier_->store().ReadCursor(ctx, slot).consumed;
   verifier_->Prefill(ctx, slot, device_tokens_[slot].as<int32_t>(), consumed,
                      slots_[slot].num_tokens - 1);
-  drafter_->Fork(ctx, from, slot);
-  drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>());
+  SW_RETURN_IF_ERROR(drafter_->Fork(ctx, from, slot));
+  SW_RETURN_IF_ERROR(drafter_->Begin(ctx, slot, slots_[slot], device_tokens_[slot].as<int32_t>()));
   return stream.status();
 }
 
@@ -221,6 +224,11 @@ absl::Status Decoder::StartRounds(Stream& stream) {
     return stream.Synchronize();
   }
   const bool sampling = AnySamples();
+  const int64_t max_position = verifier_->store().max_position() + drafter_->MaxPosition();
+  if (max_position != recorded_max_position_) {  // launches are sized for shorter texts
+    for (std::unique_ptr<RecordedLoop>& loop : loops_) loop.reset();
+    recorded_max_position_ = max_position;
+  }
   std::unique_ptr<RecordedLoop>& loop = loops_[sampling];
   if (loop == nullptr) {
     SW_ASSIGN_OR_RETURN(loop, RecordedLoop::Record(stream, [&](uint64_t condition) {
@@ -314,6 +322,7 @@ void Decoder::Release(ExecutionContext& ctx, int32_t slot) {
   slots_[slot] = {};
   tokens_[slot] = {};
   FillZero(ctx, control_.slots + slot, sizeof(SlotControl));
+  verifier_->store().Release(slot);
   drafter_->Release(ctx, slot);
 }
 

@@ -139,6 +139,7 @@ class Decoder {
 
   // The recorded round, for greedy slots alone and for any; empty until it is needed.
   std::unique_ptr<RecordedLoop> loops_[2];
+  int64_t recorded_max_position_ = 0;  // of the stores, when they were recorded
   bool loop_running_ = false;
   bool records_rounds_ = true;
 };

@@ -40,18 +40,24 @@ class Drafter {
   virtual absl::Status Attach(const ControlBlock& control) = 0;
 
   // `begun` is the slot in host memory, its prompt in `begun.tokens` and again in `device_tokens`.
-  virtual void Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
-                     const int32_t* device_tokens) = 0;
+  // Fails if the drafter has no room for a text of begun.max_tokens.
+  virtual absl::Status Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+                             const int32_t* device_tokens) = 0;
   // `sampling`: some active slot may have a temperature; else every slot is greedy.
   virtual void Draft(ExecutionContext& ctx, bool sampling) = 0;
   virtual void Commit(ExecutionContext& ctx) = 0;
 
-  virtual void Fork(ExecutionContext&, int32_t /*from*/, int32_t /*to*/) {}
+  virtual absl::Status Fork(ExecutionContext&, int32_t /*from*/, int32_t /*to*/) {
+    return absl::OkStatus();
+  }
   virtual void Release(ExecutionContext&, int32_t /*slot*/) {}
 
   // Cost of one proposal in verifier passes, for the choice of the draft length.
   virtual float CostPerProposal() const { return 0.0f; }
   virtual DrafterMemory Memory() const { return {}; }
+  // StateStore::max_position() of a drafter with attention: a recorded round is valid as long as it
+  // stays the same.
+  virtual int64_t MaxPosition() const { return 0; }
 };
 
 }  // namespace sidewinder

@@ -392,7 +392,12 @@ absl::Status Engine::Impl::JoinWaiting() {
   while (!waiting_.empty() && !free_slots_.empty()) {
     const RequestId id = waiting_.front();
     waiting_.pop_front();
-    SW_RETURN_IF_ERROR(Join(jobs_.at(id), TakeFreeSlot()));
+    Job& job = jobs_.at(id);
+    if (const absl::Status joined = Join(job, TakeFreeSlot()); !joined.ok()) {
+      FreeSlot(job);
+      jobs_.erase(id);
+      return absl::Status(joined.code(), absl::StrFormat("request %d: %s", id, joined.message()));
+    }
     running_.push_back(id);
   }
   return absl::OkStatus();
@@ -511,8 +516,11 @@ absl::Status Engine::Impl::SaveState(RequestId id, const std::string& path) {
 }
 
 absl::StatusOr<RequestId> Engine::Impl::RestoreState(const std::string& path, Request request) {
-  SW_ASSIGN_OR_RETURN(SavedState saved, ReadStateFile(path, options_.model->info().fingerprint,
-                                                      decoder_->verifier().store().ExportBytes()));
+  SW_ASSIGN_OR_RETURN(
+      SavedState saved,
+      ReadStateFile(path, options_.model->info().fingerprint, [this](int64_t consumed) {
+        return decoder_->verifier().store().ExportBytes(consumed);
+      }));
   SW_RETURN_IF_ERROR(CheckRequest(request, saved.tokens.size()));
   std::vector<int32_t> tokens = saved.tokens;
   const int64_t vocab_size = options_.model->info().vocab_size;
@@ -539,7 +547,12 @@ absl::StatusOr<RequestId> Engine::Impl::Fork(RequestId id, Request request) {
   const RequestId forked = Enlist(std::move(request), std::move(tokens), std::nullopt);
   Job& job = jobs_.at(forked);
   job.slot = TakeFreeSlot();
-  SW_RETURN_IF_ERROR(decoder_->ResumeFork(*stream_, job.slot, ForSlot(job), source->slot));
+  const absl::Status resumed = decoder_->ResumeFork(*stream_, job.slot, ForSlot(job), source->slot);
+  if (!resumed.ok()) {
+    FreeSlot(job);
+    jobs_.erase(forked);
+    return resumed;
+  }
   running_.push_back(forked);
   return forked;
 }

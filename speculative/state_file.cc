@@ -80,13 +80,14 @@ absl::Status WriteStateFile(const std::string& path, const SavedState& saved) {
 }
 
 absl::StatusOr<SavedState> ReadStateFile(const std::string& path, uint64_t fingerprint,
-                                         int64_t state_bytes) {
+                                         const std::function<int64_t(int64_t)>& state_bytes) {
   SW_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
   return ParseStateFile(file.text(), path, fingerprint, state_bytes);
 }
 
 absl::StatusOr<SavedState> ParseStateFile(absl::string_view bytes, const std::string& name,
-                                          uint64_t fingerprint, int64_t state_bytes) {
+                                          uint64_t fingerprint,
+                                          const std::function<int64_t(int64_t)>& state_bytes) {
   Cursor cursor(bytes);
   char magic[8];
   if (!cursor.Read(magic) || absl::string_view(magic, sizeof(magic)) != kMagic) {
@@ -109,16 +110,18 @@ absl::StatusOr<SavedState> ParseStateFile(absl::string_view bytes, const std::st
                                saved.fingerprint, fingerprint));
   }
   const uint64_t rest = cursor.rest().size();
-  if (num_state != static_cast<uint64_t>(state_bytes)) {
-    return Bad(name,
-               absl::StrFormat("%d bytes of state; this model has %d", num_state, state_bytes));
-  }
-  if (num_tokens == 0 || num_tokens > rest / sizeof(int32_t) ||
-      rest != num_tokens * sizeof(int32_t) + num_state + sizeof(uint64_t)) {
+  const uint64_t tokens_bytes = num_tokens * sizeof(int32_t);
+  if (num_tokens == 0 || num_tokens > rest / sizeof(int32_t) || num_state > rest ||
+      rest != tokens_bytes + num_state + sizeof(uint64_t)) {
     return Bad(name,
                absl::StrFormat("truncated or too long: %d bytes behind the header for %d tokens "
                                "and %d bytes of state",
                                rest, num_tokens, num_state));
+  }
+  const int64_t expected = state_bytes(static_cast<int64_t>(num_tokens) - 1);
+  if (num_state != static_cast<uint64_t>(expected)) {
+    return Bad(name, absl::StrFormat("%d bytes of state; this model has %d after %d tokens",
+                                     num_state, expected, num_tokens - 1));
   }
   uint64_t stored = 0;
   std::memcpy(&stored, bytes.data() + bytes.size() - sizeof(stored), sizeof(stored));

@@ -7,6 +7,7 @@
 #define SIDEWINDER_SPECULATIVE_STATE_FILE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,14 +28,15 @@ struct SavedState {
 // Writes beside `path` and renames, so that the file is whole or not there.
 absl::Status WriteStateFile(const std::string& path, const SavedState& saved);
 
-// InvalidArgument names the file and what is wrong; `state_bytes` is what the model's state has,
-// `fingerprint` the model's: a file of another model is refused.
+// InvalidArgument names the file and what is wrong; `state_bytes(consumed)` is what the model's
+// state has after so many positions, `fingerprint` the model's: a file of another model is refused.
 absl::StatusOr<SavedState> ReadStateFile(const std::string& path, uint64_t fingerprint,
-                                         int64_t state_bytes);
+                                         const std::function<int64_t(int64_t)>& state_bytes);
 
 // The same from the file's bytes; `name` stands for the file in error messages.
 absl::StatusOr<SavedState> ParseStateFile(absl::string_view bytes, const std::string& name,
-                                          uint64_t fingerprint, int64_t state_bytes);
+                                          uint64_t fingerprint,
+                                          const std::function<int64_t(int64_t)>& state_bytes);
 
 }  // namespace sidewinder
 

@@ -22,12 +22,15 @@ struct ModelOptions {
   std::string device = "auto";  // "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:<i>"
   std::string dtype = "auto";   // weights in memory: "auto" (as stored; mapped, not copied),
                                 // "float32", "bfloat16" or "float16" (converted copies)
+  // Keys and values of attention layers: "float32", "bfloat16", or "auto" (bfloat16 on a GPU with
+  // 16-bit weights, else float32).
+  std::string kv_dtype = "auto";
 };
 
 // Facts about a loaded model. Bytes of state are per sequence.
 struct ModelInfo {
   std::string path;
-  std::string family;  // "mamba", "mamba2"
+  std::string family;  // the model_type of transformers: "mamba", "mamba2", "jamba", ...
   std::string device;  // "cpu", "cuda:0"
   // "NVIDIA H100 80GB HBM3, compute capability 9.0"; a CPU: as CpuDescription()
   std::string device_description;
@@ -41,6 +44,8 @@ struct ModelInfo {
   int64_t state_bytes = 0;        // one checkpoint: the recurrent states of all layers
   int64_t conv_window_bytes = 0;  // the inputs a convolution looks back at
   int64_t log_row_bytes = 0;      // one position of the replay log
+  int64_t kv_bytes = 0;           // keys and values of one position; 0 without attention
+  std::string kv_dtype;           // "float32" or "bfloat16"
   std::vector<int32_t> eos_tokens;
   int32_t bos_token = -1;    // -1: none
   uint64_t fingerprint = 0;  // of the weights and the configuration
@@ -69,6 +74,7 @@ class Model {
   // (models/language_model.h, runtime/device.h).
   const LanguageModel& network() const { return *network_; }
   const Device& device() const { return *device_; }
+  const std::shared_ptr<const Device>& shared_device() const { return device_; }
 
  private:
   ModelInfo info_;

@@ -27,10 +27,10 @@ void HostBridge::CopySlotsOut(ExecutionContext& ctx) {
   }
 }
 
-void HostBridge::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
-                       const int32_t*) {
+absl::Status HostBridge::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+                               const int32_t*) {
   CopySlotsOut(ctx);
-  inner_->Begin(ctx, slot, begun, begun.tokens);
+  return inner_->Begin(ctx, slot, begun, begun.tokens);
 }
 
 void HostBridge::Draft(ExecutionContext& ctx, bool sampling) {

@@ -19,16 +19,17 @@ class HostBridge final : public Drafter {
 
   bool on_host() const override { return true; }
   absl::Status Attach(const ControlBlock& control) override;
-  void Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
-             const int32_t* device_tokens) override;
+  absl::Status Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+                     const int32_t* device_tokens) override;
   void Draft(ExecutionContext& ctx, bool sampling) override;
   void Commit(ExecutionContext& ctx) override;
-  void Fork(ExecutionContext& ctx, int32_t from, int32_t to) override {
-    inner_->Fork(ctx, from, to);
+  absl::Status Fork(ExecutionContext& ctx, int32_t from, int32_t to) override {
+    return inner_->Fork(ctx, from, to);
   }
   void Release(ExecutionContext& ctx, int32_t slot) override { inner_->Release(ctx, slot); }
   float CostPerProposal() const override { return inner_->CostPerProposal(); }
   DrafterMemory Memory() const override { return inner_->Memory(); }
+  int64_t MaxPosition() const override { return inner_->MaxPosition(); }
 
  private:
   void CopySlotsOut(ExecutionContext& ctx);

@@ -35,10 +35,12 @@ absl::Status ModelDrafter::Attach(const ControlBlock& control) {
   return absl::OkStatus();
 }
 
-void ModelDrafter::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
-                         const int32_t* device_tokens) {
+absl::Status ModelDrafter::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+                                 const int32_t* device_tokens) {
+  SW_RETURN_IF_ERROR(runner_->Reserve(ctx, slot, begun.max_tokens));
   const int32_t consumed = runner_->store().ReadCursor(ctx, slot).consumed;
   runner_->Prefill(ctx, slot, device_tokens, consumed, begun.num_tokens - 1);
+  return absl::OkStatus();
 }
 
 void ModelDrafter::Draft(ExecutionContext& ctx, bool sampling) {

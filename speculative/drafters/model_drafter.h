@@ -27,16 +27,17 @@ class ModelDrafter final : public Drafter {
 
   bool on_host() const override { return false; }
   absl::Status Attach(const ControlBlock& control) override;
-  void Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
-             const int32_t* device_tokens) override;
+  absl::Status Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
+                     const int32_t* device_tokens) override;
   void Draft(ExecutionContext& ctx, bool sampling) override;
   void Commit(ExecutionContext& ctx) override;
-  void Fork(ExecutionContext& ctx, int32_t from, int32_t to) override {
-    runner_->store().Fork(ctx, from, to);
+  absl::Status Fork(ExecutionContext& ctx, int32_t from, int32_t to) override {
+    return runner_->store().Fork(ctx, from, to);
   }
   void Release(ExecutionContext& ctx, int32_t slot) override { runner_->store().Reset(ctx, slot); }
   float CostPerProposal() const override { return cost_per_proposal_; }
   DrafterMemory Memory() const override;
+  int64_t MaxPosition() const override { return runner_->store().max_position(); }
 
   ModelRunner& runner() { return *runner_; }
 

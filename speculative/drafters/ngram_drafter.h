@@ -16,7 +16,9 @@ class NgramDrafter final : public Drafter {
     control_ = control;
     return absl::OkStatus();
   }
-  void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
+  absl::Status Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {
+    return absl::OkStatus();
+  }
   void Draft(ExecutionContext& ctx, bool /*sampling*/) override {
     NgramDraft(ctx, {.control = control_, .min_ngram = min_, .max_ngram = max_});
   }

@@ -10,7 +10,9 @@ class NullDrafter final : public Drafter {
  public:
   bool on_host() const override { return false; }
   absl::Status Attach(const ControlBlock&) override { return absl::OkStatus(); }
-  void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
+  absl::Status Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {
+    return absl::OkStatus();
+  }
   void Draft(ExecutionContext&, bool /*sampling*/) override {}
   void Commit(ExecutionContext&) override {}
 };

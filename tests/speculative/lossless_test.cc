@@ -64,7 +64,8 @@ constexpr Policy kPolicies[] = {{"every round", false, true, 1},
 
 std::string StateAt(ExecutionContext& ctx, Decoder& decoder, int32_t slot, int32_t spare) {
   // Settling moves the checkpoint, so a copy is settled.
-  decoder.verifier().store().Fork(ctx, slot, spare);
+  const absl::Status forked = decoder.verifier().store().Fork(ctx, slot, spare);
+  EXPECT_TRUE(forked.ok()) << forked;
   return decoder.ExportState(ctx, spare);
 }
 

@@ -26,7 +26,9 @@ class ScriptedDrafter final : public Drafter {
     control_ = control;
     return absl::OkStatus();
   }
-  void Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {}
+  absl::Status Begin(ExecutionContext&, int32_t, const SlotControl&, const int32_t*) override {
+    return absl::OkStatus();
+  }
   void Commit(ExecutionContext&) override {}
 
   void Draft(ExecutionContext&, bool /*sampling*/) override {
