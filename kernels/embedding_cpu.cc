@@ -15,18 +15,23 @@ namespace sidewinder {
 namespace HWY_NAMESPACE {
 
 template <class T>
-void WidenRow(const T* from, float* to, int64_t size) {
+void WidenRow(const T* from, float* to, int64_t size, float scale) {
   const F32 d;
   const int64_t lanes = hn::Lanes(d);
+  const VecF32 factor = hn::Set(d, scale);
   int64_t i = 0;
-  for (; i + lanes <= size; i += lanes) hn::StoreU(LoadWide(from + i), d, to + i);
-  if (i < size) StoreFirst(LoadWideFirst(from + i, size - i), to + i, size - i);
+  for (; i + lanes <= size; i += lanes) {
+    hn::StoreU(hn::Mul(LoadWide(from + i), factor), d, to + i);
+  }
+  if (i < size) {
+    StoreFirst(hn::Mul(LoadWideFirst(from + i, size - i), factor), to + i, size - i);
+  }
 }
 
 void EmbeddingRows(const EmbeddingParams& p, int64_t begin, int64_t end) {
   DispatchWeight(p.table_dtype, p.table, [&](const auto* table) HWY_ATTR {
     for (int64_t r = begin; r < end; ++r) {
-      WidenRow(table + p.tokens[r] * p.dim, p.output + r * p.dim, p.dim);
+      WidenRow(table + p.tokens[r] * p.dim, p.output + r * p.output_stride, p.dim, p.scale);
     }
   });
 }
@@ -41,7 +46,8 @@ namespace sidewinder {
 HWY_EXPORT(EmbeddingRows);
 
 void EmbeddingCpu(ExecutionContext& ctx, const EmbeddingParams& params) {
-  SW_CHECK(params.dim >= 1) << params.dim;
+  SW_CHECK(params.dim >= 1 && params.output_stride >= params.dim)
+      << "dim=" << params.dim << " output_stride=" << params.output_stride;
   constexpr int64_t kGrainElements{32768};  // about the time of a fork
   const auto rows = HWY_DYNAMIC_DISPATCH(EmbeddingRows);
   ctx.pool->ParallelFor(*params.num_rows, std::max<int64_t>(1, kGrainElements / params.dim),

@@ -113,7 +113,8 @@ void PackRow(const float* from, float* to, int64_t in_dim) {
 struct TileOutput {
   float* output;  // first token, first output
   int64_t stride;
-  const float* bias;  // of the first output, may be null
+  const float* bias;   // of the first output, may be null
+  const float* scale;  // likewise
   bool accumulate;
 };
 
@@ -126,6 +127,7 @@ HWY_INLINE void StoreOutputs(const float* sums, int64_t count, const TileOutput&
     const hn::FixedTag<float, 4> d;
     auto sum = hn::Load(d, sums);
     if (to.bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, to.bias + first));
+    if (to.scale != nullptr) sum = hn::Mul(sum, hn::LoadU(d, to.scale + first));
     if (to.accumulate) sum = hn::Add(sum, hn::LoadU(d, out));
     hn::StoreU(sum, d, out);
     return;
@@ -134,6 +136,7 @@ HWY_INLINE void StoreOutputs(const float* sums, int64_t count, const TileOutput&
   for (int64_t m = 0; m < count; ++m) {
     float sum = sums[m];
     if (to.bias != nullptr) sum += to.bias[first + m];
+    if (to.scale != nullptr) sum *= to.scale[first + m];
     if (to.accumulate) sum += out[m];
     out[m] = sum;
   }
@@ -220,6 +223,7 @@ void TileRows(const LinearParams& p, const T* weight, const float* packed, int64
     return TileOutput{.output = p.output + row * p.output_stride + o,
                       .stride = p.output_stride,
                       .bias = p.bias != nullptr ? p.bias + o : nullptr,
+                      .scale = p.scale != nullptr ? p.scale + o : nullptr,
                       .accumulate = p.accumulate};
   };
   int64_t o = begin;

@@ -14,6 +14,7 @@ void LinearRef(const LinearParams& p) {
                p.input[from * p.input_stride + i];
       }
       if (p.bias != nullptr) sum += p.bias[o];
+      if (p.scale != nullptr) sum *= p.scale[o];
       if (p.accumulate) sum += out;
       out = static_cast<float>(sum);
     }

@@ -1,7 +1,8 @@
 // Lanes are channels. The state elements of a vector of channels pass through registers in tiles of
 // kTileStates: a tile is loaded once, runs over all replayed and new rows, and is stored where the
 // checkpoint falls. Outputs accumulate in memory from tile to tile, state elements in ascending
-// order, so that their bits do not depend on the tiling. The exponentials are the cost.
+// order, so that their bits do not depend on the tiling. The exponentials are the cost. A vector
+// ends where its group of channels does.
 #include <algorithm>
 #include <vector>
 
@@ -37,18 +38,19 @@ struct Mamba1Row {
   float* store;  // where the state after this row goes, or null
 };
 
-// State elements [n, n + kStates) of channels [channel, channel + count). `deltas` keeps a vector a
-// row from the first tile on.
+// State elements [n, n + kStates) of channels [channel, channel + count), all of `group`. `deltas`
+// keeps a vector a row from the first tile on.
 template <int kStates>
 HWY_INLINE void StateTile(const MultiStepMamba1Params& p, const std::vector<Mamba1Row>& rows,
-                          const float* state, float* deltas, int64_t n, int64_t channel,
-                          size_t count) {
+                          const float* state, float* deltas, int64_t n, int64_t group,
+                          int64_t channel, size_t count) {
   const F32 d;
   const size_t lanes = hn::Lanes(d);
   VecF32 s[kStates];
   for (int i = 0; i < kStates; ++i) {
     s[i] = LoadFirst(state + (n + i) * p.inner_dim + channel, count);
   }
+  const int64_t first = group * p.state_dim + n;  // of B and C
   for (const Mamba1Row& row : rows) {
     const VecF32 x = LoadFirst(row.x + channel, count);
     VecF32 delta;
@@ -66,12 +68,12 @@ HWY_INLINE void StateTile(const MultiStepMamba1Params& p, const std::vector<Mamb
     for (int i = 0; i < kStates; ++i) {
       const VecF32 a = LoadFirst(p.a + (n + i) * p.inner_dim + channel, count);
       const VecF32 decay = ExpF32(hn::Mul(delta, a));
-      s[i] = hn::MulAdd(delta_x, hn::Set(d, row.b[n + i]), hn::Mul(decay, s[i]));
+      s[i] = hn::MulAdd(delta_x, hn::Set(d, row.b[first + i]), hn::Mul(decay, s[i]));
     }
     if (row.out != nullptr) {
       VecF32 y = n == 0 ? hn::Mul(LoadFirst(p.d + channel, count), x)
                         : LoadFirst(row.out + channel, count);
-      for (int i = 0; i < kStates; ++i) y = hn::MulAdd(s[i], hn::Set(d, row.c[n + i]), y);
+      for (int i = 0; i < kStates; ++i) y = hn::MulAdd(s[i], hn::Set(d, row.c[first + i]), y);
       if (n + kStates == p.state_dim) y = hn::Mul(y, Silu(LoadFirst(row.z + channel, count)));
       StoreFirst(y, row.out + channel, count);
     }
@@ -102,7 +104,7 @@ void Mamba1Channels(const MultiStepMamba1Params& p, const SequenceRows& sequence
     if (position < replay.first_new) {
       const int64_t entry = replay.LogEntry(position);
       row.x = st.log_x + entry * p.inner_dim;
-      row.b = st.log_b + entry * p.state_dim;
+      row.b = st.log_b + entry * p.num_groups * p.state_dim;
       row.delta = st.log_delta + entry * p.inner_dim;
     } else {
       const int64_t r = replay.Row(position);
@@ -123,13 +125,16 @@ void Mamba1Channels(const MultiStepMamba1Params& p, const SequenceRows& sequence
   float* deltas = delta_scratch.data();  // brought to vector alignment
   while (reinterpret_cast<uintptr_t>(deltas) % (lanes * sizeof(float)) != 0) ++deltas;
   const float* state = st.snapshots != nullptr ? snapshot(sequence.consumed) : checkpoint;
-  for (int64_t channel = begin; channel < end; channel += lanes) {
-    const size_t count = std::min(lanes, end - channel);
+  const int64_t group_dim = p.inner_dim / p.num_groups;
+  for (int64_t channel = begin, next = begin; channel < end; channel = next) {
+    const int64_t group = channel / group_dim;
+    next = std::min({channel + lanes, end, (group + 1) * group_dim});
+    const size_t count = next - channel;
     int64_t n = 0;
     for (; n + kTileStates <= p.state_dim; n += kTileStates) {
-      StateTile<kTileStates>(p, rows, state, deltas, n, channel, count);
+      StateTile<kTileStates>(p, rows, state, deltas, n, group, channel, count);
     }
-    for (; n < p.state_dim; ++n) StateTile<1>(p, rows, state, deltas, n, channel, count);
+    for (; n < p.state_dim; ++n) StateTile<1>(p, rows, state, deltas, n, group, channel, count);
     for (int64_t position = replay.first_append; position < replay.end; ++position) {
       const int64_t to = replay.LogEntry(position) * p.inner_dim + channel;
       const int64_t i = position - replay.begin;
@@ -151,6 +156,8 @@ HWY_EXPORT(Mamba1Channels);
 void MultiStepMamba1Cpu(ExecutionContext& ctx, const MultiStepMamba1Params& params) {
   SW_CHECK(params.inner_dim >= 1 && params.state_dim >= 1)
       << "inner_dim=" << params.inner_dim << " state_dim=" << params.state_dim;
+  SW_CHECK(params.num_groups >= 1 && params.inner_dim % params.num_groups == 0)
+      << "inner_dim=" << params.inner_dim << " num_groups=" << params.num_groups;
   const int64_t num_sequences = *params.plan.num_sequences;
   if (num_sequences <= 0) return;
   // Work items are blocks of channels of a sequence; a multiple of every vector length.
@@ -172,7 +179,8 @@ void MultiStepMamba1Cpu(ExecutionContext& ctx, const MultiStepMamba1Params& para
                           }
                         });
   if (params.state.snapshots == nullptr) {
-    AppendLogB(params.state, params.plan, params.b, params.b_stride, params.state_dim);
+    AppendLogB(params.state, params.plan, params.b, params.b_stride,
+               params.num_groups * params.state_dim);
   }
 }
 

@@ -47,7 +47,7 @@ void Args(benchmark::internal::Benchmark* b) {
 }
 constexpr testing::MultiStepShape kVerifier{true, 10, 64, 1, 64};
 constexpr testing::MultiStepShape kDraft{true, 4, 64, 1, 64};
-constexpr testing::MultiStepShape kMamba130m{false, 0, 1536, 0, 16};
+constexpr testing::MultiStepShape kMamba130m{false, 0, 1536, 1, 16};
 BENCHMARK_CAPTURE(BM_MultiStep, mamba2_verifier, kVerifier)->Apply(Args);
 BENCHMARK_CAPTURE(BM_MultiStep, mamba2_draft, kDraft)->Apply(Args);
 BENCHMARK_CAPTURE(BM_MultiStep, mamba1_130m, kMamba130m)->Apply(Args);

@@ -210,6 +210,7 @@ void BM_Embedding(benchmark::State& state) {
       .tokens = gpu->Upload(tokens),
       .output = gpu->Upload(std::vector<float>(rows * kDim)),
       .dim = kDim,
+      .output_stride = kDim,
       .num_rows = gpu->Upload(std::vector<int32_t>{rows}),
       .max_rows = rows};
   gpu->Time(state, static_cast<double>(rows) * kDim * (2 * 2 + 4),

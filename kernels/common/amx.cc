@@ -156,6 +156,9 @@ SIDEWINDER_AMX void StoreTile(const float* c, const LinearParams& p, int64_t row
     __m512 sum = tokens[t];
     float* out = p.output + (row + t) * p.output_stride + first;
     if (p.bias != nullptr) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(wanted, p.bias + first));
+    if (p.scale != nullptr) {
+      sum = _mm512_mul_ps(sum, _mm512_maskz_loadu_ps(wanted, p.scale + first));
+    }
     if (p.accumulate) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(wanted, out));
     _mm512_mask_storeu_ps(out, wanted, sum);
   }

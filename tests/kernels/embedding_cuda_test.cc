@@ -46,6 +46,7 @@ TEST_F(EmbeddingCudaTest, IsTheReferenceExactly) {
                                   .tokens = tokens.data(),
                                   .output = expected.data(),
                                   .dim = dim,
+                                  .output_stride = dim,
                                   .num_rows = &rows,
                                   .max_rows = rows + 3};
         EmbeddingRef(params);

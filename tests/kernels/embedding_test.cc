@@ -35,9 +35,21 @@ TEST_P(EmbeddingTest, GoldenValues) {
                     .tokens = tokens,
                     .output = output,
                     .dim = 2,
+                    .output_stride = 2,
                     .num_rows = &rows});
     EXPECT_EQ(std::vector<float>(output, output + 6),
               (std::vector<float>{0.5f, smallest[i], 1, -2, 0.5f, smallest[i]}));
+    float apart[8] = {9, 9, 9, 9, 9, 9, 9, 9};
+    Embedding(ctx, {.table = tables[i],
+                    .table_dtype = dtypes[i],
+                    .tokens = tokens,
+                    .output = apart,
+                    .dim = 2,
+                    .output_stride = 3,
+                    .scale = 12,
+                    .num_rows = &rows});
+    EXPECT_EQ(std::vector<float>(apart, apart + 8),
+              (std::vector<float>{6, 12 * smallest[i], 9, 12, -24, 9, 6, 12 * smallest[i]}));
   }
 }
 
@@ -45,19 +57,22 @@ TEST_P(EmbeddingTest, IsTheReferenceExactly) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kFloat16}) {
     for (const int64_t dim : {1, 2, 3, 31, 32, 33, 127, 320, 2560}) {
       for (const int32_t rows : {0, 1, 7, 64}) {
+        const int64_t stride = dim + rows % 4;  // gaps of 0, 1 and 3 elements
         const std::vector<char> table = RandomWeights(11 * dim, dtype, 5, SizeOf(dtype));
         std::vector<int32_t> tokens(rows);
         for (int32_t r = 0; r < rows; ++r) tokens[r] = (r * 7 + 10) % 11;
-        std::vector<float> expected(rows * dim);
+        std::vector<float> expected(rows * stride, 0.5f);
         EmbeddingParams params = {.table = table.data() + SizeOf(dtype),
                                   .table_dtype = dtype,
                                   .tokens = tokens.data(),
                                   .output = expected.data(),
                                   .dim = dim,
+                                  .output_stride = stride,
+                                  .scale = rows == 64 ? 1.0f : 0.3f,
                                   .num_rows = &rows};
         EmbeddingRef(params);
         for (const int threads : {1, 3}) {
-          GuardedBuffer actual(rows * dim);
+          GuardedBuffer actual(rows * stride, 0.5f);
           params.output = actual.data();
           ExecutionContext ctx = Context(threads);
           Embedding(ctx, params);

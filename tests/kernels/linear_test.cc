@@ -49,6 +49,7 @@ class LinearTest : public testing::SimdBackendTest {
  protected:
   void MatchesReference();
   void BitsOfARowDependOnNothingElse();
+  void ScalesBeforeItAdds();
   void ManyRowsHaveTheBitsOfOne();
 };
 
@@ -104,6 +105,24 @@ TEST_P(LinearTest, GoldenValues) {
     EXPECT_EQ(std::vector<float>(output, output + 4),
               (std::vector<float>{321 + 1000 - 23, 44 + 2000 - 2.25f, -23 + 1000 + 321,
                                   -2.25f + 2000 + 44}));
+    const float scale[] = {2, -0.5f};
+    float scaled[] = {1, 1, 1, 1};
+    Linear(ctx, {.weight = stored[i],
+                 .weight_dtype = kDTypes[i],
+                 .bias = bias,
+                 .scale = scale,
+                 .input = input,
+                 .row_index = nullptr,
+                 .output = scaled,
+                 .in_dim = 3,
+                 .out_dim = 2,
+                 .input_stride = 3,
+                 .output_stride = 2,
+                 .accumulate = true,
+                 .num_rows = &rows});
+    EXPECT_EQ(
+        std::vector<float>(scaled, scaled + 4),
+        (std::vector<float>{2 * 1321 + 1, -0.5f * 2044 + 1, 2 * 977 + 1, -0.5f * 1997.75f + 1}));
   }
 }
 
@@ -125,12 +144,15 @@ void LinearTest::MatchesReference() {
         }
         const std::vector<float> bias = RandomValues(shape.out_dim, 3);
         const std::vector<float> old = RandomValues(rows * output_stride, 4);
+        const std::vector<float> scale = RandomValues(shape.out_dim, 5, -3, 3);
         const std::vector<float> abs_input = Abs(input), abs_bias = Abs(bias);
+        const std::vector<float> abs_scale = Abs(scale);
         std::vector<float> expected = old, magnitude = Abs(old);
         GuardedBuffer actual(old);
         LinearParams params = {.weight = weight.data() + offset,
                                .weight_dtype = dtype,
                                .bias = bias.data(),
+                               .scale = rows % 2 == 1 ? scale.data() : nullptr,
                                .input = input.data(),
                                .row_index = nullptr,
                                .output = actual.data(),
@@ -146,6 +168,7 @@ void LinearTest::MatchesReference() {
         params.weight = abs_weight.data() + offset;
         params.input = abs_input.data();
         params.bias = abs_bias.data();
+        if (params.scale != nullptr) params.scale = abs_scale.data();
         params.output = magnitude.data();
         LinearRef(params);
         ExpectWithin(actual.data(), expected.data(), magnitude.data(), actual.size(),
@@ -237,6 +260,45 @@ void LinearTest::BitsOfARowDependOnNothingElse() {
   }
 }
 
+// Product and bias, then the scale, then the old output, each rounded.
+void LinearTest::ScalesBeforeItAdds() {
+  ExecutionContext ctx = Context(2);
+  const Shape shape{67, 96};
+  const int32_t rows = 7;
+  for (const DType dtype : kDTypes) {
+    SCOPED_TRACE(Name(dtype));
+    const std::vector<char> weight = RandomWeights(shape.out_dim * shape.in_dim, dtype, 1);
+    const std::vector<float> input = RandomValues(rows * shape.in_dim, 2);
+    const std::vector<float> bias = RandomValues(shape.out_dim, 3);
+    const std::vector<float> scale = RandomValues(shape.out_dim, 4, -3, 3);
+    const std::vector<float> old = RandomValues(rows * shape.out_dim, 5);
+    std::vector<float> plain(old.size()), scaled(old.size()), added = old;
+    LinearParams params = {.weight = weight.data(),
+                           .weight_dtype = dtype,
+                           .bias = bias.data(),
+                           .input = input.data(),
+                           .row_index = nullptr,
+                           .output = plain.data(),
+                           .in_dim = shape.in_dim,
+                           .out_dim = shape.out_dim,
+                           .input_stride = shape.in_dim,
+                           .output_stride = shape.out_dim,
+                           .accumulate = false,
+                           .num_rows = &rows};
+    Linear(ctx, params);
+    params.scale = scale.data();
+    params.output = scaled.data();
+    Linear(ctx, params);
+    params.accumulate = true;
+    params.output = added.data();
+    Linear(ctx, params);
+    for (size_t i = 0; i < old.size(); ++i) {
+      ASSERT_EQ(scaled[i], plain[i] * scale[i % shape.out_dim]) << i;
+      ASSERT_EQ(added[i], scaled[i] + old[i]) << i;
+    }
+  }
+}
+
 // Blocks of a prefill, large enough to be cut in every direction.
 void LinearTest::ManyRowsHaveTheBitsOfOne() {
   const Shape shape{300, 640};
@@ -276,6 +338,8 @@ TEST_P(LinearTest, BitsOfARowDependOnNothingElse) { LinearTest::BitsOfARowDepend
 TEST_P(LinearWithoutAmxTest, BitsOfARowDependOnNothingElse) {
   LinearTest::BitsOfARowDependOnNothingElse();
 }
+TEST_P(LinearTest, ScalesBeforeItAdds) { LinearTest::ScalesBeforeItAdds(); }
+TEST_P(LinearWithoutAmxTest, ScalesBeforeItAdds) { LinearTest::ScalesBeforeItAdds(); }
 TEST_P(LinearTest, ManyRowsHaveTheBitsOfOne) { LinearTest::ManyRowsHaveTheBitsOfOne(); }
 TEST_P(LinearWithoutAmxTest, ManyRowsHaveTheBitsOfOne) { LinearTest::ManyRowsHaveTheBitsOfOne(); }
 

@@ -56,8 +56,8 @@ std::vector<MultiStepShape> Shapes() {
   shapes.push_back({true, 3, 64, 1, 128});
   shapes.push_back({true, 2, 36, 2, 129});
   shapes.push_back({true, 1, 8, 1, 256});
-  shapes.push_back({false, 0, 96, 0, 128});
-  shapes.push_back({false, 0, 33, 0, 33});
+  shapes.push_back({false, 0, 96, 1, 128});
+  shapes.push_back({false, 0, 33, 1, 33});
   return shapes;
 }
 
@@ -263,7 +263,7 @@ TEST_F(MultiStepCudaTest, GoldenValues) {
 TEST_F(MultiStepCudaTest, MatchesReference) {
   std::vector<MultiStepShape> shapes = Shapes();
   shapes.push_back({true, 24, 64, 1, 128});
-  shapes.push_back({false, 0, 1536, 0, 16});
+  shapes.push_back({false, 0, 1536, 1, 16});
   for (const MultiStepShape& shape : shapes) {
     SCOPED_TRACE(shape.Name());
     constexpr int64_t kSlots{6}, kLog{11};
@@ -487,7 +487,7 @@ TEST_F(MultiStepCudaTest, ProductOfTimeStepsIsExact) {
     for (const int64_t channels : {1, 17, 31, 33, 100}) {
       for (const Form form : {Form::kLinearBFloat16, Form::kLinearFloat16}) {
         SCOPED_TRACE("in_dim " + std::to_string(in_dim) + " channels " + std::to_string(channels));
-        const MultiStepShape shape{false, 0, channels, 0, 16};
+        const MultiStepShape shape{false, 0, channels, 1, 16};
         Text text(shape, form, kRows, 50, in_dim);
         std::mt19937 random(5);
         std::vector<uint16_t> weights(channels * in_dim);
@@ -574,7 +574,7 @@ TEST_F(MultiStepCudaTest, SequencesStandAloneHoweverBlocksAreScheduled) {
   constexpr int32_t kSequences{40}, kLog{9}, kRing{12};
   constexpr int kRuns{20};
   for (const MultiStepShape& shape :
-       {MultiStepShape{false, 0, 1536, 0, 16}, MultiStepShape{true, 24, 64, 1, 128},
+       {MultiStepShape{false, 0, 1536, 1, 16}, MultiStepShape{true, 24, 64, 1, 128},
         MultiStepShape{true, 4, 64, 2, 64}}) {
     SCOPED_TRACE(shape.Name());
     const Form form = shape.is_mamba2 ? Form::kConvFused : Form::kLinearBFloat16;
@@ -634,7 +634,7 @@ TEST_F(MultiStepCudaTest, LongPrefill) {
   constexpr int32_t kTokens{700}, kLog{20}, kRows{9};
   const auto run = [this](auto&&... args) { Run(args...); };
   for (const MultiStepShape& shape :
-       {MultiStepShape{false, 0, 130, 0, 16}, MultiStepShape{true, 3, 64, 1, 128}}) {
+       {MultiStepShape{false, 0, 130, 1, 16}, MultiStepShape{true, 3, 64, 1, 128}}) {
     SCOPED_TRACE(shape.Name());
     const Form form = shape.is_mamba2 ? Form::kConvFused : Form::kLinearBFloat16;
     const Text text(shape, form, kTokens, 90);
@@ -653,7 +653,7 @@ TEST_F(MultiStepCudaTest, LongPrefill) {
 
 TEST_F(MultiStepCudaTest, StatesBeyondTheLimitsAreRefused) {
   for (const MultiStepShape& shape :
-       {MultiStepShape{true, 1, 1, 1, 257}, MultiStepShape{false, 0, 1, 0, 129}}) {
+       {MultiStepShape{true, 1, 1, 1, 257}, MultiStepShape{false, 0, 1, 1, 129}}) {
     SCOPED_TRACE(shape.Name());
     MultiStepState state(shape, 1, 1, 0);
     HostRowPlan plan({Rows(0, 0, 0, 0, 0)});

@@ -17,27 +17,27 @@ namespace sidewinder::testing {
 
 struct MultiStepShape {
   bool is_mamba2;
-  int64_t num_heads;   // Mamba-2
-  int64_t head_dim;    // Mamba-1: the channels
-  int64_t num_groups;  // Mamba-2
+  int64_t num_heads;  // Mamba-2
+  int64_t head_dim;   // Mamba-1: the channels
+  int64_t num_groups;
   int64_t state_dim;
 
   int64_t inner_dim() const { return is_mamba2 ? num_heads * head_dim : head_dim; }
   int64_t delta_dim() const { return is_mamba2 ? num_heads : head_dim; }
-  int64_t b_dim() const { return is_mamba2 ? num_groups * state_dim : state_dim; }
+  int64_t b_dim() const { return num_groups * state_dim; }
   int64_t state_elements() const { return inner_dim() * state_dim; }
   std::string Name() const {
-    return (is_mamba2 ? "mamba2 heads " + std::to_string(num_heads) + " groups " +
-                            std::to_string(num_groups)
-                      : std::string("mamba1")) +
-           " dim " + std::to_string(head_dim) + " state " + std::to_string(state_dim);
+    return (is_mamba2 ? "mamba2 heads " + std::to_string(num_heads) : std::string("mamba1")) +
+           " groups " + std::to_string(num_groups) + " dim " + std::to_string(head_dim) +
+           " state " + std::to_string(state_dim);
   }
 };
 
 inline constexpr MultiStepShape kMultiStepShapes[] = {
-    {true, 1, 1, 1, 1},    {true, 3, 5, 3, 7},     {true, 4, 31, 2, 33},  {true, 2, 33, 1, 31},
-    {true, 10, 64, 1, 64}, {true, 2, 130, 2, 128}, {false, 0, 1, 0, 1},   {false, 0, 3, 0, 2},
-    {false, 0, 31, 0, 16}, {false, 0, 130, 0, 19}, {false, 0, 512, 0, 16}};
+    {true, 1, 1, 1, 1},    {true, 3, 5, 3, 7},     {true, 4, 31, 2, 33},   {true, 2, 33, 1, 31},
+    {true, 10, 64, 1, 64}, {true, 2, 130, 2, 128}, {false, 0, 1, 1, 1},    {false, 0, 3, 1, 2},
+    {false, 0, 31, 1, 16}, {false, 0, 130, 1, 19}, {false, 0, 512, 1, 16}, {false, 0, 6, 6, 2},
+    {false, 0, 93, 3, 17}, {false, 0, 130, 10, 4}, {false, 0, 512, 32, 16}};
 
 // Weights and the inputs of `num_rows` rows. Strides exceed the widths; the gaps are poison.
 struct MultiStepInputs {
@@ -128,11 +128,12 @@ inline MultiStepMamba1Params Mamba1Params(const MultiStepInputs& in, MultiStepSt
           .output = output,
           .inner_dim = s.head_dim,
           .state_dim = s.state_dim,
+          .num_groups = s.num_groups,
           .x_stride = s.head_dim + kGap,
           .z_stride = s.head_dim + kGap,
           .dt_stride = s.head_dim + kGap,
-          .b_stride = s.state_dim + kGap,
-          .c_stride = s.state_dim + kGap,
+          .b_stride = s.b_dim() + kGap,
+          .c_stride = s.b_dim() + kGap,
           .output_stride = s.head_dim,
           .state = state.state(),
           .plan = plan};
