@@ -138,7 +138,7 @@ void Mamba2Mixer::Forward(const Pass& pass, const ModelConfig& c, int64_t layer,
                                .output_stride = inner,
                                .activation = Activation::kSilu,
                                .num_rows = pass.plan.num_rows,
-                               .max_rows = rows});
+                               .max_rows = pass.plan.max_rows});
     Linear(pass.ctx, out);
     return;
   }

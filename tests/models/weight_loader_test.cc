@@ -203,7 +203,7 @@ TEST(WeightLoaderTest, FingerprintDependsOnWeightsAndType) {
   const auto fingerprint = [](float value, WeightLoaderOptions options) {
     WeightLoader loader(Reader(SafetensorsBuilder().Add("w", {1}, {value}).Build()), options);
     SW_EXPECT_OK(loader.Tensor("w", {1}));
-    return (*std::move(loader).Finish())->fingerprint;
+    return (*std::move(loader).Finish())->figures.fingerprint;
   };
   const uint64_t base = fingerprint(1, {});
   EXPECT_EQ(fingerprint(1, {}), base);
