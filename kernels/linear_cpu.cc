@@ -16,6 +16,7 @@
 #include "kernels/common/check.h"
 #include "kernels/common/simd_targets.h"
 #include "kernels/linear.h"
+#include "kernels/linear_cpu.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear_cpu.cc"
@@ -307,6 +308,10 @@ HWY_AFTER_NAMESPACE();
 namespace sidewinder {
 
 HWY_EXPORT(LinearOutputs);
+
+void LinearOutputsCpu(const LinearParams& params, int64_t num_rows, int64_t begin, int64_t end) {
+  HWY_DYNAMIC_DISPATCH(LinearOutputs)(params, num_rows, begin, end);
+}
 
 void LinearCpu(ExecutionContext& ctx, const LinearParams& params) {
   SW_CHECK(params.in_dim >= 1 && params.out_dim >= 1)

@@ -22,6 +22,11 @@
 //               rounded sum: its condition number is at most |argument|, 20 for the arguments that
 //               tests use, plus 8 for the functions inside: 28 u. The output adds state_dim
 //               products, D x and the gate.
+//   RouteExperts  exponentials of differences up to `range`, each rounded once: range + 4, in the
+//               numerator and in the sum of num_experts positive terms; the same again in the sum
+//               of the num_chosen weights that normalises; two quotients, the scale
+//   GatedActivation  the function with its argument's rounding (7), two products: 10. Gelu's sum
+//               cancels, so its magnitude is |a up|
 #ifndef SIDEWINDER_TESTS_TESTING_TOLERANCE_H_
 #define SIDEWINDER_TESTS_TESTING_TOLERANCE_H_
 
@@ -48,6 +53,11 @@ constexpr double MultiStepRoundings(int64_t steps, int64_t state_dim, double max
   return static_cast<double>(steps) * (6 + (kDelta + 2) * max_exponent) + kDelta +
          static_cast<double>(state_dim) + 10;
 }
+constexpr double RouteExpertsRoundings(double range, int64_t num_experts, int64_t num_chosen) {
+  return 2 * (2 * (range + 4) + static_cast<double>(num_experts)) +
+         static_cast<double>(num_chosen) + 4;
+}
+inline constexpr double kGatedActivationRoundings{10};
 
 // Every element of actual[size] is within its bound of expected; NaN and infinities match.
 inline void ExpectWithin(const float* actual, const float* expected, const float* magnitude,
