@@ -9,9 +9,10 @@
 // its position overwrites it. Rows see the keys of the rows before them in the same pass.
 //
 // The bits of an output row depend on its sequence alone: softmax and sums are taken over segments
-// of kKvSegment positions that begin at multiples of it, and the segments are joined in a fixed
-// order, whatever the number of rows, sequences, heads a block takes or the way (decoding or
-// prefill) that the row was reached.
+// of kKvSegment positions that begin at multiples of it, segments are joined in ascending order
+// within groups of kKvGroupSegments, and the groups in ascending order, whatever the number of
+// rows, sequences, heads a block takes or the way (decoding or prefill) that the row was reached.
+// (The CPU backend joins all segments in one ascending order.)
 //
 // Rotation (RoPE, half-split): with f = rotary_dim / 2 and angle_i = p * inv_freq[i], i < f,
 //   x'[i] = x[i] cos - x[i + f] sin,  x'[i + f] = x[i + f] cos + x[i] sin;
@@ -28,7 +29,8 @@
 namespace sidewinder {
 
 inline constexpr int64_t kKvPagePositions{64};  // positions a page of the cache holds
-inline constexpr int64_t kKvSegment{256};       // positions one partial softmax covers
+inline constexpr int64_t kKvSegment{128};       // positions one partial softmax covers
+inline constexpr int64_t kKvGroupSegments{32};  // segments that are joined before they join others
 
 // Keys and values of one layer for all slots. A page holds kKvPagePositions consecutive positions
 // of one sequence for all layers; a layer's part of it is keys and values, each
@@ -48,7 +50,8 @@ struct AttentionParams {
   const float* query_norm;  // [head_dim] weights of an RMS norm of every head; null: none
   const float* key_norm;
   const float* inv_freq;  // [rotary_dim / 2]; null if rotary_dim is 0
-  float* output;          // [rows, num_heads, head_dim]; may equal query
+  float* output;          // [rows, num_heads, head_dim]; may equal query, overlaps nothing else;
+                          // holds intermediate results until the op is done
   int64_t num_heads;
   int64_t num_kv_heads;  // divides num_heads
   int64_t head_dim;      // even, <= 256

@@ -7,7 +7,7 @@
 namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateFalconH1(const ModelConfig& config,
-                                                                 WeightLoader loader) {
+                                                                    WeightLoader loader) {
   return HybridDecoder::Create(
       config, std::move(loader), RecurrentMixer::kMamba2,
       {.frame = {"model.embed_tokens.weight", "model.final_layernorm.weight"},

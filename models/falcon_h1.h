@@ -13,7 +13,7 @@
 namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateFalconH1(const ModelConfig& config,
-                                                                 WeightLoader loader);
+                                                                    WeightLoader loader);
 
 }  // namespace sidewinder
 

@@ -13,7 +13,7 @@
 namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateGraniteHybrid(const ModelConfig& config,
-                                                                 WeightLoader loader);
+                                                                         WeightLoader loader);
 
 }  // namespace sidewinder
 

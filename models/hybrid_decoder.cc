@@ -74,9 +74,9 @@ absl::Status HybridDecoder::LoadLayer(WeightLoader& loader, const HybridNames& n
                         FeedForward::Load(c, loader, c.feed_forward.inner_size,
                                           prefix + names.feed_forward, names.dense));
   } else if (kind.feed_forward == FeedForwardKind::kExperts) {
-    SW_ASSIGN_OR_RETURN(w.feed_forward,
-                        ExpertFeedForward::Load(c, loader, prefix + names.experts_prefix,
-                                                names.experts));
+    SW_ASSIGN_OR_RETURN(
+        w.feed_forward,
+        ExpertFeedForward::Load(c, loader, prefix + names.experts_prefix, names.experts));
   }
   layers_.push_back(std::move(w));
   return absl::OkStatus();
@@ -129,8 +129,8 @@ int64_t HybridDecoder::ScratchElements(int64_t max_rows) const {
       block = std::max(block, AttentionBlock::ScratchElements(config_, max_rows));
     }
     if (std::holds_alternative<FeedForward>(layer.feed_forward)) {
-      block = std::max(block, FeedForward::ScratchElements(
-                                  config_, config_.feed_forward.inner_size, max_rows));
+      block = std::max(
+          block, FeedForward::ScratchElements(config_, config_.feed_forward.inner_size, max_rows));
     } else if (std::holds_alternative<ExpertFeedForward>(layer.feed_forward)) {
       block = std::max(block, ExpertFeedForward::ScratchElements(config_, max_rows));
     }
@@ -147,11 +147,11 @@ void HybridDecoder::Forward(ExecutionContext& ctx, const RowPlan& plan, StateSto
   float* hidden = pieces.Take(plan.max_rows * c.hidden_size);
   float* rest = pieces.Take(0);
   const auto branch = [&](const VectorView& norm, const VectorView& scale) {
-    return Branch{.norm = NormRows(pass, norm, c.norm_eps, residual, c.hidden_size, hidden,
-                                   c.hidden_size),
-                  .residual = residual,
-                  .residual_stride = c.hidden_size,
-                  .scale = scale.data};
+    return Branch{
+        .norm = NormRows(pass, norm, c.norm_eps, residual, c.hidden_size, hidden, c.hidden_size),
+        .residual = residual,
+        .residual_stride = c.hidden_size,
+        .scale = scale.data};
   };
 
   frame_.Embed(pass, c, residual, c.hidden_size);

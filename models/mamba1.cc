@@ -7,7 +7,7 @@
 namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateMamba1(const ModelConfig& config,
-                                                                 WeightLoader loader) {
+                                                                  WeightLoader loader) {
   return HybridDecoder::Create(
       config, std::move(loader), RecurrentMixer::kMamba1,
       {.frame = {{"backbone.embeddings.weight", "backbone.embedding.weight"},

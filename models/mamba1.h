@@ -14,7 +14,7 @@
 namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateMamba1(const ModelConfig& config,
-                                                                 WeightLoader loader);
+                                                                  WeightLoader loader);
 
 }  // namespace sidewinder
 

@@ -7,7 +7,7 @@
 namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateMamba2(const ModelConfig& config,
-                                                                 WeightLoader loader) {
+                                                                  WeightLoader loader) {
   return HybridDecoder::Create(
       config, std::move(loader), RecurrentMixer::kMamba2,
       {.frame = {{"backbone.embeddings.weight", "backbone.embedding.weight"},

@@ -1,5 +1,5 @@
-// Nemotron-H and Nemotron Nano: layers that are one part each, Mamba-2, attention without positions,
-// a squared-ReLU feed-forward part, or experts.
+// Nemotron-H and Nemotron Nano: layers that are one part each, Mamba-2, attention without
+// positions, a squared-ReLU feed-forward part, or experts.
 #ifndef SIDEWINDER_MODELS_NEMOTRON_H_H_
 #define SIDEWINDER_MODELS_NEMOTRON_H_H_
 
@@ -13,7 +13,7 @@
 namespace sidewinder {
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateNemotronH(const ModelConfig& config,
-                                                                 WeightLoader loader);
+                                                                     WeightLoader loader);
 
 }  // namespace sidewinder
 

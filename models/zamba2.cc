@@ -101,10 +101,10 @@ absl::StatusOr<SharedBlock> Zamba2::LoadBlock(WeightLoader& loader,
   const std::string attention = prefix + "self_attn.", mlp = prefix + "feed_forward.";
   SharedBlock w;
   SW_ASSIGN_OR_RETURN(w.input_norm, loader.PlacedVector(prefix + "input_layernorm.weight", {wide}));
-  SW_ASSIGN_OR_RETURN(
-      w.qkv, loader.Stacked({attention + "q_proj.weight", attention + "k_proj.weight",
-                             attention + "v_proj.weight"},
-                            {query_dim, key_dim, key_dim}, wide));
+  SW_ASSIGN_OR_RETURN(w.qkv,
+                      loader.Stacked({attention + "q_proj.weight", attention + "k_proj.weight",
+                                      attention + "v_proj.weight"},
+                                     {query_dim, key_dim, key_dim}, wide));
   SW_ASSIGN_OR_RETURN(w.out,
                       loader.Tensor(attention + "o_proj.weight", {c.hidden_size, query_dim}));
   SW_ASSIGN_OR_RETURN(w.feed_forward_norm,
@@ -148,7 +148,8 @@ absl::StatusOr<SharedUse> Zamba2::LoadUse(WeightLoader& loader, const std::strin
 absl::Status Zamba2::Load(WeightLoader loader) {
   const ModelConfig& c = config_;
   SW_ASSIGN_OR_RETURN(
-      frame_, Frame::Load(c, loader, {"model.embed_tokens.weight", "model.final_layernorm.weight"}));
+      frame_,
+      Frame::Load(c, loader, {"model.embed_tokens.weight", "model.final_layernorm.weight"}));
   SW_ASSIGN_OR_RETURN(inv_freq_, loader.Place(InverseFrequencies(c.attention.rope)));
 
   std::vector<int64_t> uses;  // layers with a shared block
@@ -176,8 +177,8 @@ absl::Status Zamba2::Load(WeightLoader loader) {
     std::string decoder = prefix;
     if (c.layers[i].mixer == MixerKind::kBoth) {
       decoder += "mamba_decoder.";
-      SW_ASSIGN_OR_RETURN(
-          w.shared, LoadUse(loader, block_prefix[use % c.num_shared_blocks], i, use));
+      SW_ASSIGN_OR_RETURN(w.shared,
+                          LoadUse(loader, block_prefix[use % c.num_shared_blocks], i, use));
       ++use;
     }
     SW_ASSIGN_OR_RETURN(w.norm,
@@ -200,9 +201,9 @@ StateShape Zamba2::state_shape() const {
 
 int64_t Zamba2::SharedScratch(int64_t max_rows) const {
   const ModelConfig& c = config_;
-  return Scratch::Elements(max_rows * (4 * c.hidden_size + QkvDim() + c.adapter_rank +
-                                       2 * c.feed_forward.inner_size),
-                           6);
+  return Scratch::Elements(
+      max_rows * (4 * c.hidden_size + QkvDim() + c.adapter_rank + 2 * c.feed_forward.inner_size),
+      6);
 }
 
 int64_t Zamba2::ScratchElements(int64_t max_rows) const {

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/common/check.h"
+
 namespace sidewinder {
 namespace {
 
@@ -33,6 +35,24 @@ double ReferenceLoad(const void* data, DType dtype, int64_t idx) {
   float value;
   std::memcpy(&value, &wide, sizeof(value));
   return value;
+}
+
+void ReferenceStore(void* data, DType dtype, int64_t idx, float value) {
+  char* element = static_cast<char*>(data) + idx * SizeOf(dtype);
+  if (dtype == DType::kFloat32) {
+    std::memcpy(element, &value, sizeof(value));
+    return;
+  }
+  SW_CHECK(dtype == DType::kBFloat16) << Name(dtype);
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  if (std::isnan(value)) {
+    bits |= 0x400000u;
+  } else {
+    bits += 0x7fffu + (bits >> 16 & 1u);
+  }
+  const uint16_t narrow = static_cast<uint16_t>(bits >> 16);
+  std::memcpy(element, &narrow, sizeof(narrow));
 }
 
 double ReferenceSilu(double x) { return x / (1 + std::exp(-x)); }

@@ -56,16 +56,15 @@ absl::StatusOr<AttentionBlock> AttentionBlock::Load(const ModelConfig& c, Weight
   if (loader.Has(whole)) {
     SW_ASSIGN_OR_RETURN(w.qkv, loader.Tensor(whole, {QkvDim(a), c.hidden_size}));
   } else {
-    SW_ASSIGN_OR_RETURN(
-        w.qkv, loader.Stacked({prefix + "q_proj.weight", prefix + "k_proj.weight",
-                               prefix + "v_proj.weight"},
-                              {QueryDim(a), KeyDim(a), KeyDim(a)}, c.hidden_size));
+    SW_ASSIGN_OR_RETURN(w.qkv, loader.Stacked({prefix + "q_proj.weight", prefix + "k_proj.weight",
+                                               prefix + "v_proj.weight"},
+                                              {QueryDim(a), KeyDim(a), KeyDim(a)}, c.hidden_size));
   }
   if (a.bias) {
     std::vector<float> bias;
-    for (const auto& [name, size] : {std::pair("q_proj.bias", QueryDim(a)),
-                                     std::pair("k_proj.bias", KeyDim(a)),
-                                     std::pair("v_proj.bias", KeyDim(a))}) {
+    for (const auto& [name, size] :
+         {std::pair("q_proj.bias", QueryDim(a)), std::pair("k_proj.bias", KeyDim(a)),
+          std::pair("v_proj.bias", KeyDim(a))}) {
       SW_ASSIGN_OR_RETURN(const std::vector<float> part, loader.Vector(prefix + name, {size}));
       bias.insert(bias.end(), part.begin(), part.end());
     }

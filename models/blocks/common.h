@@ -53,11 +53,11 @@ struct Pass {
 
 // x + scale * block(norm(x)): where a block's input comes from and where its output goes.
 struct Branch {
-  RmsNormParams norm;        // norm.output is the input of the block's first product, dense
-  bool normed = false;       // norm.output is there already
-  float* residual;           // [rows, hidden] the output is added to it,
-  int64_t residual_stride;   //
-  bool accumulate = true;    // or stored to it
+  RmsNormParams norm;            // norm.output is the input of the block's first product, dense
+  bool normed = false;           // norm.output is there already
+  float* residual;               // [rows, hidden] the output is added to it,
+  int64_t residual_stride;       //
+  bool accumulate = true;        // or stored to it
   const float* scale = nullptr;  // [hidden] multiplies the output; null: ones
 };
 

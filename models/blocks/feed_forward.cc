@@ -49,8 +49,8 @@ absl::StatusOr<FeedForward> FeedForward::Load(const ModelConfig& c, WeightLoader
                                               int64_t inner, const std::string& prefix,
                                               const Names& names) {
   FeedForward w;
-  SW_ASSIGN_OR_RETURN(w.up, loader.Stacked(WithSuffix(prefix, names.up), UpRows(c, names, inner),
-                                           c.hidden_size));
+  SW_ASSIGN_OR_RETURN(
+      w.up, loader.Stacked(WithSuffix(prefix, names.up), UpRows(c, names, inner), c.hidden_size));
   SW_ASSIGN_OR_RETURN(w.down,
                       loader.Tensor(prefix + names.down + ".weight", {c.hidden_size, inner}));
   if (c.feed_forward.bias) {
@@ -109,13 +109,12 @@ absl::StatusOr<ExpertFeedForward> ExpertFeedForward::Load(const ModelConfig& c,
       return WithSuffix(absl::StrCat(prefix, names.expert, expert, "."), matrices);
     };
   };
-  SW_ASSIGN_OR_RETURN(
-      w.up, loader.Experts(prefix + names.stacked_up, e.num_experts, e.num_chosen,
-                           of_expert(names.one.up), UpRows(c, names.one, e.inner_size),
-                           c.hidden_size));
-  SW_ASSIGN_OR_RETURN(
-      w.down, loader.Experts(prefix + names.stacked_down, e.num_experts, e.num_chosen,
-                             of_expert({names.one.down}), {c.hidden_size}, e.inner_size));
+  SW_ASSIGN_OR_RETURN(w.up, loader.Experts(prefix + names.stacked_up, e.num_experts, e.num_chosen,
+                                           of_expert(names.one.up),
+                                           UpRows(c, names.one, e.inner_size), c.hidden_size));
+  SW_ASSIGN_OR_RETURN(w.down,
+                      loader.Experts(prefix + names.stacked_down, e.num_experts, e.num_chosen,
+                                     of_expert({names.one.down}), {c.hidden_size}, e.inner_size));
   if (e.shared_inner_size > 0) {
     SW_ASSIGN_OR_RETURN(w.shared, FeedForward::Load(c, loader, e.shared_inner_size,
                                                     prefix + names.shared, names.shared_names));
@@ -127,10 +126,10 @@ absl::StatusOr<ExpertFeedForward> ExpertFeedForward::Load(const ModelConfig& c,
 int64_t ExpertFeedForward::ScratchElements(const ModelConfig& c, int64_t max_rows) {
   const ExpertsConfig& e = c.experts;
   const int64_t choices = max_rows * e.num_chosen;
-  const int64_t routed = Scratch::Elements(
-      max_rows * e.num_experts + 3 * choices + e.num_experts + 1 +
-          choices * (UpDim(c, e.inner_size) + c.hidden_size),
-      7);
+  const int64_t routed =
+      Scratch::Elements(max_rows * e.num_experts + 3 * choices + e.num_experts + 1 +
+                            choices * (UpDim(c, e.inner_size) + c.hidden_size),
+                        7);
   return routed + (e.shared_inner_size > 0
                        ? FeedForward::ScratchElements(c, e.shared_inner_size, max_rows)
                        : 0);

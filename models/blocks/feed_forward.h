@@ -40,11 +40,11 @@ struct ExpertFeedForward {
   // Names behind a prefix, ".weight" included where files have it.
   struct Names {
     std::string router;
-    std::string router_correction;                       // or empty
-    std::string stacked_up, stacked_down;                // [experts, rows, columns]
-    std::string expert = "experts.";                     // else one matrix an expert, behind
-    FeedForward::Names one;                              //   "experts.3."
-    std::string shared;                                  // "shared_experts.", or empty
+    std::string router_correction;         // or empty
+    std::string stacked_up, stacked_down;  // [experts, rows, columns]
+    std::string expert = "experts.";       // else one matrix an expert, behind
+    FeedForward::Names one;                //   "experts.3."
+    std::string shared;                    // "shared_experts.", or empty
     FeedForward::Names shared_names;
   };
 

@@ -17,9 +17,11 @@ int64_t InProjDim(const ModelConfig& c) { return c.inner_size + c.conv_dim() + c
 absl::StatusOr<VectorView> PlaceInProjScale(const ModelConfig& c, WeightLoader& loader) {
   const MultiplierConfig& m = c.multipliers;
   const int64_t bc = c.num_groups * c.state_size;
-  const std::pair<int64_t, float> parts[] = {
-      {c.inner_size, m.ssm_z}, {c.inner_size, m.ssm_x},  {bc, m.ssm_b},
-      {bc, m.ssm_c},           {c.num_heads, m.ssm_dt}};
+  const std::pair<int64_t, float> parts[] = {{c.inner_size, m.ssm_z},
+                                             {c.inner_size, m.ssm_x},
+                                             {bc, m.ssm_b},
+                                             {bc, m.ssm_c},
+                                             {c.num_heads, m.ssm_dt}};
   std::vector<float> scale;
   for (const auto& [size, factor] : parts) scale.insert(scale.end(), size, factor * m.ssm_in);
   if (std::all_of(scale.begin(), scale.end(), [](float value) { return value == 1.0f; })) {
@@ -88,8 +90,8 @@ void Mamba2Mixer::Forward(const Pass& pass, const ModelConfig& c, int64_t layer,
   float* convolved = pieces.Take(rows * conv);  // rows of x, B, C
   float* mixed = pieces.Take(rows * inner);
 
-  LinearParams in = RowsTimes(pass, in_proj, in_proj_bias, branch.norm.output, c.hidden_size,
-                              projected, proj);
+  LinearParams in =
+      RowsTimes(pass, in_proj, in_proj_bias, branch.norm.output, c.hidden_size, projected, proj);
   in.scale = in_proj_scale.data;
   EnterBranch(pass, branch, in);
   ConvMultiStepMamba2(pass.ctx,

@@ -64,14 +64,13 @@ absl::StatusOr<RepeatedMamba1Mixer> RepeatedMamba1Mixer::Load(const ModelConfig&
   } else {
     SW_ASSIGN_OR_RETURN(
         w.in_proj,
-        loader.Stacked({prefix + "in_proj_z.weight", prefix + "in_proj_x.weight",
-                        prefix + "B_proj.weight", prefix + "C_proj.weight",
-                        prefix + "dt_proj_down.weight"},
-                       {inner, repeated, repeated, inner, c.time_step_rank}, c.hidden_size));
+        loader.Stacked(
+            {prefix + "in_proj_z.weight", prefix + "in_proj_x.weight", prefix + "B_proj.weight",
+             prefix + "C_proj.weight", prefix + "dt_proj_down.weight"},
+            {inner, repeated, repeated, inner, c.time_step_rank}, c.hidden_size));
   }
   SW_ASSIGN_OR_RETURN(
-      w.repeat,
-      loader.Place(RepeatedColumns(inner, c.state_size, inner / repeated, repeated)));
+      w.repeat, loader.Place(RepeatedColumns(inner, c.state_size, inner / repeated, repeated)));
   SW_ASSIGN_OR_RETURN(w.conv_weight, PlaceConv(c, loader, prefix, inner));
   if (c.use_conv_bias) {
     SW_ASSIGN_OR_RETURN(w.conv_bias, loader.PlacedVector(prefix + "conv1d.bias", {inner}));
@@ -107,7 +106,7 @@ void RepeatedMamba1Mixer::Forward(const Pass& pass, const ModelConfig& c, int64_
                                   const Branch& branch, float* scratch) const {
   const int64_t inner = c.inner_size, proj = InProjDim1(c), rows = pass.plan.max_rows;
   Scratch pieces(scratch);
-  float* projected = pieces.Take(rows * proj);     // rows of z, x, B, C, low-rank dt
+  float* projected = pieces.Take(rows * proj);      // rows of z, x, B, C, low-rank dt
   float* repeated = pieces.Take(rows * 2 * inner);  // rows of x, B
   float* convolved = pieces.Take(rows * inner);
   float* dt = pieces.Take(rows * inner);
@@ -163,9 +162,8 @@ absl::StatusOr<RepeatedMamba2Mixer> RepeatedMamba2Mixer::Load(const ModelConfig&
   RepeatedMamba2Mixer w;
   SW_ASSIGN_OR_RETURN(w.in_proj,
                       loader.Tensor(prefix + "in_proj.weight", {InProjDim2(c), c.hidden_size}));
-  SW_ASSIGN_OR_RETURN(w.repeat,
-                      loader.Place(RepeatedColumns(inner, c.head_dim, inner / c.repeated_dim,
-                                                   c.repeated_dim)));
+  SW_ASSIGN_OR_RETURN(w.repeat, loader.Place(RepeatedColumns(
+                                    inner, c.head_dim, inner / c.repeated_dim, c.repeated_dim)));
   SW_ASSIGN_OR_RETURN(w.conv_weight, PlaceConv(c, loader, prefix, ConvDim2(c)));
   if (c.use_conv_bias) {
     SW_ASSIGN_OR_RETURN(w.conv_bias, loader.PlacedVector(prefix + "conv1d.bias", {ConvDim2(c)}));

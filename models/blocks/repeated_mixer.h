@@ -1,6 +1,6 @@
 // The mixers of "The Mamba in the Llama" (Wang et al., arXiv 2408.15237): Mamba-1 and Mamba-2 in
-// the shape of the attention they were distilled from. x and B have the width of keys and values and
-// are repeated for the heads that share them; every head has a C of its own.
+// the shape of the attention they were distilled from. x and B have the width of keys and values
+// and are repeated for the heads that share them; every head has a C of its own.
 #ifndef SIDEWINDER_MODELS_BLOCKS_REPEATED_MIXER_H_
 #define SIDEWINDER_MODELS_BLOCKS_REPEATED_MIXER_H_
 
@@ -15,9 +15,9 @@ namespace sidewinder {
 // Heads of state_size channels; only x is convolved, and it is repeated before that. The bias of
 // dt_proj enters the time step twice, as the models were trained.
 struct RepeatedMamba1Mixer {
-  WeightView in_proj;            // rows z, x, B, C, low-rank dt
+  WeightView in_proj;               // rows z, x, B, C, low-rank dt
   const int32_t* repeat = nullptr;  // [2 * inner]: columns of x, then of B
-  VectorView conv_weight;        // [taps, inner]
+  VectorView conv_weight;           // [taps, inner]
   VectorView conv_bias;
   WeightView dt_proj;  // [inner, rank]
   VectorView dt_bias;  // [inner] twice the bias
@@ -35,9 +35,9 @@ struct RepeatedMamba1Mixer {
 
 // As many groups as heads; x, B and C are convolved, then x and B repeated.
 struct RepeatedMamba2Mixer {
-  WeightView in_proj;            // rows z, x, B, C, dt
+  WeightView in_proj;               // rows z, x, B, C, dt
   const int32_t* repeat = nullptr;  // [2 * inner]: columns of x, then of B
-  VectorView conv_weight;        // [taps, 2 * repeated + inner]
+  VectorView conv_weight;           // [taps, 2 * repeated + inner]
   VectorView conv_bias;
   VectorView a;        // [num_heads], negative
   VectorView d;        // [inner]

@@ -27,6 +27,13 @@
 //               of the num_chosen weights that normalises; two quotients, the scale
 //   GatedActivation  the function with its argument's rounding (7), two products: 10. Gelu's sum
 //               cancels, so its magnitude is |a up|
+//   Attention   relative to the sum of weight times |v|. A score is off by head_dim + 4 roundings
+//   of
+//               X, the largest scale * sum |q k|, and by those of norm and rotation of q and k; the
+//               exponential by 4. A weight's relative error counts twice, above and below the
+//               fraction, and so do the sums over a segment and the joining of segments (4 each).
+//               bfloat16: a prepared key may fall to the neighbour of the reference's (2^-8 = 2^16
+//               u); tensor cores round weights, and queries, by 2^-9 = 2^15 u
 #ifndef SIDEWINDER_TESTS_TESTING_TOLERANCE_H_
 #define SIDEWINDER_TESTS_TESTING_TOLERANCE_H_
 
@@ -58,6 +65,37 @@ constexpr double RouteExpertsRoundings(double range, int64_t num_experts, int64_
          static_cast<double>(num_chosen) + 4;
 }
 inline constexpr double kGatedActivationRoundings{10};
+
+// A head's RMS norm, then its rotation: cosine and sine off by 2 u, two products, a sum; a rotated
+// element is up to sqrt(2) times the pair that it is of.
+constexpr double PreparedHeadRoundings(int64_t head_dim) {
+  return 1.5 * (RmsNormRoundings(head_dim) + 6);
+}
+struct AttentionError {
+  int64_t head_dim;
+  int64_t segments;
+  double max_exponent;  // X
+  bool prepared;        // a norm or a rotation
+  bool narrow_cache;    // bfloat16
+
+  double CpuRoundings() const {
+    return Roundings(static_cast<double>(head_dim), kSegment, narrow_cache && prepared ? 0x1p16 : 0,
+                     0);
+  }
+  double CudaRoundings(bool exact_queries) const {
+    if (!narrow_cache) return CpuRoundings();
+    return Roundings(TensorCoreRoundings(head_dim), TensorCoreRoundings(kSegment),
+                     (prepared ? 0x1p16 : 0) + (exact_queries ? 0 : 0x1p15), 0x1p15);
+  }
+
+ private:
+  static constexpr int64_t kSegment{128};
+  double Roundings(double dot, double sum, double of_exponent, double of_weight) const {
+    const double preparing = prepared ? 2 * PreparedHeadRoundings(head_dim) : 0;
+    const double weight = (dot + 4 + preparing + of_exponent) * max_exponent + 4 + of_weight;
+    return 2 * (weight + sum + 4 * static_cast<double>(segments)) + 2;
+  }
+};
 
 // Every element of actual[size] is within its bound of expected; NaN and infinities match.
 inline void ExpectWithin(const float* actual, const float* expected, const float* magnitude,
