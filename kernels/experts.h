@@ -1,7 +1,7 @@
 // Mixture of experts: which experts a row is sent to, the products with their matrices, and the
-// weighted sum of what they give. Only matrices of experts that some row chose are read. The bits
-// of a row depend on that row alone: a product's as in linear.h, and the sum runs over a row's
-// experts in ascending order of their numbers.
+// weighted sum of what they give. Only matrices of experts that some row chose are read. The bits of
+// a row depend on that row alone: a product's as in linear.h, and the sum runs over a row's experts
+// in ascending order of their numbers.
 //
 //   RouteExperts(logits)                      choice j of row r: expert e, weight w
 //   ExpertLinear(up)      h[r, j] = up[e] x[r]
@@ -32,7 +32,7 @@ enum class ExpertScore : uint8_t {
 struct ExpertChoices {
   int32_t* experts;  // [rows, num_chosen] ascending in a row
   float* weights;    // [rows, num_chosen]
-  int32_t* order;  // [rows * num_chosen] the choices r * num_chosen + j, by expert, then ascending
+  int32_t* order;    // [rows * num_chosen] the choices r * num_chosen + j, by expert, then ascending
   int32_t* offsets;  // [num_experts + 1] where an expert's part of `order` begins
   int64_t num_experts;
   int64_t num_chosen;  // <= min(num_experts, kMaxChosenExperts)

@@ -129,8 +129,8 @@ absl::StatusOr<ModelConfig> ParseGraniteHybrid(const JsonReader& reader) {
                       reader.Int("num_local_experts", 0, kMaxExperts, 8));
   const auto feed_forward = num_experts > 0 ? FeedForwardKind::kExperts : FeedForwardKind::kDense;
   config.layers.assign(config.num_layers, {MixerKind::kRecurrent, feed_forward});
-  SW_RETURN_IF_ERROR(ReadMixers(reader, KeyOf(reader, {"layer_types", "layers_block_type"}),
-                                config));
+  SW_RETURN_IF_ERROR(
+      ReadMixers(reader, KeyOf(reader, {"layer_types", "layers_block_type"}), config));
 
   if (HasMixer(config, MixerKind::kAttention)) {
     SW_RETURN_IF_ERROR(ReadAttention(reader, {.num_heads = 32}, config));

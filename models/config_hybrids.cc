@@ -54,8 +54,8 @@ absl::Status ReadZamba2Mixer(const JsonReader& reader, ModelConfig& config) {
                                    config.hidden_size));
   SW_RETURN_IF_ERROR(CheckInnerSize(reader, config));
   // The class counts heads, by default 8; the fork says how wide they are, by default 64.
-  const bool fork = !reader.Has("n_mamba_heads") &&
-                    (reader.Has("mamba_headdim") || reader.Has("state_size"));
+  const bool fork =
+      !reader.Has("n_mamba_heads") && (reader.Has("mamba_headdim") || reader.Has("state_size"));
   if (fork) {
     SW_ASSIGN_OR_RETURN(config.head_dim, ReadDim(reader, "mamba_headdim", 64));
     config.num_heads = config.inner_size / config.head_dim;
@@ -70,29 +70,27 @@ absl::Status ReadZamba2Mixer(const JsonReader& reader, ModelConfig& config) {
                                            config.num_heads, config.head_dim, config.inner_size));
   }
   SW_ASSIGN_OR_RETURN(config.num_groups, ReadDim(reader, "mamba_ngroups", 1));
-  SW_ASSIGN_OR_RETURN(config.state_size,
-                      reader.Int(KeyOf(reader, {"mamba_d_state", "state_size"}), 1, kMaxStateSize,
-                                 64));
-  SW_ASSIGN_OR_RETURN(config.conv_kernel,
-                      reader.Int(KeyOf(reader, {"mamba_d_conv", "conv_dimension"}), 1,
-                                 kMaxConvKernel, 4));
+  SW_ASSIGN_OR_RETURN(config.state_size, reader.Int(KeyOf(reader, {"mamba_d_state", "state_size"}),
+                                                    1, kMaxStateSize, 64));
+  SW_ASSIGN_OR_RETURN(
+      config.conv_kernel,
+      reader.Int(KeyOf(reader, {"mamba_d_conv", "conv_dimension"}), 1, kMaxConvKernel, 4));
   config.gated_norm_eps = 1e-5f;  // whatever the other norms have
   SW_RETURN_IF_ERROR(ReadTimeStepLimit(reader, "time_step_limit", config));
   return CheckMamba2(reader, config.inner_size / config.num_groups, config);
 }
 
 absl::Status ReadZamba2Attention(const JsonReader& reader, ModelConfig& config) {
-  SW_RETURN_IF_ERROR(ReadAttention(reader,
-                                   {.num_heads = 32,
-                                    .width = 2 * config.hidden_size,
-                                    .head_dim_key = "attention_head_dim"},
-                                   config));
+  SW_RETURN_IF_ERROR(ReadAttention(
+      reader,
+      {.num_heads = 32, .width = 2 * config.hidden_size, .head_dim_key = "attention_head_dim"},
+      config));
   AttentionConfig& attention = config.attention;
   if (attention.num_heads * attention.head_dim != 2 * config.hidden_size) {
-    return Invalid(reader, absl::StrFormat("%d heads of attention of %d elements; legal are heads "
-                                           "of %d elements in all, twice the width",
-                                           attention.num_heads, attention.head_dim,
-                                           2 * config.hidden_size));
+    return Invalid(
+        reader, absl::StrFormat("%d heads of attention of %d elements; legal are heads "
+                                "of %d elements in all, twice the width",
+                                attention.num_heads, attention.head_dim, 2 * config.hidden_size));
   }
   const double head_dim = static_cast<double>(attention.head_dim);
   attention.scale = static_cast<float>(1.0 / std::sqrt(head_dim / 2));
@@ -198,13 +196,15 @@ Period PeriodOf(const std::vector<LayerConfig>& layers, Predicate is_member) {
   const auto second =
       first == layers.end() ? first : std::find_if(first + 1, layers.end(), is_member);
   const int64_t offset = first - layers.begin();
-  return {second == layers.end() ? offset + static_cast<int64_t>(layers.size()) + 1
-                                 : second - first,
-          offset};
+  return {
+      second == layers.end() ? offset + static_cast<int64_t>(layers.size()) + 1 : second - first,
+      offset};
 }
 
 bool IsAttention(const LayerConfig& layer) { return layer.mixer == MixerKind::kAttention; }
-bool HasExperts(const LayerConfig& layer) { return layer.feed_forward == FeedForwardKind::kExperts; }
+bool HasExperts(const LayerConfig& layer) {
+  return layer.feed_forward == FeedForwardKind::kExperts;
+}
 
 absl::Status ReadJambaMixer(const JsonReader& reader, ModelConfig& config) {
   SW_RETURN_IF_ERROR(Require(reader, "mamba_inner_layernorms", true));
@@ -238,9 +238,9 @@ absl::StatusOr<ModelConfig> ParseJamba(const JsonReader& reader) {
                       ReadPeriod(reader, "attn_layer_period", "attn_layer_offset", {8, 4}));
   SW_ASSIGN_OR_RETURN(const Period experts,
                       ReadPeriod(reader, "expert_layer_period", "expert_layer_offset", {2, 1}));
-  SW_ASSIGN_OR_RETURN(const int64_t num_experts,
-                      reader.Int(KeyOf(reader, {"num_experts", "num_local_experts"}), 0,
-                                 kMaxExperts, 16));
+  SW_ASSIGN_OR_RETURN(
+      const int64_t num_experts,
+      reader.Int(KeyOf(reader, {"num_experts", "num_local_experts"}), 0, kMaxExperts, 16));
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const bool is_attention = i % attention.period == attention.offset;
     const bool has_experts = num_experts > 1 && i % experts.period == experts.offset;
@@ -284,8 +284,7 @@ Json JambaJson(const ModelConfig& config) {
                  {"mamba_conv_bias", config.use_conv_bias},
                  {"mamba_proj_bias", config.use_bias}});
   }
-  json["intermediate_size"] =
-      std::max(config.feed_forward.inner_size, config.experts.inner_size);
+  json["intermediate_size"] = std::max(config.feed_forward.inner_size, config.experts.inner_size);
   if (config.experts.num_experts > 0) json["num_experts_per_tok"] = config.experts.num_chosen;
   return json;
 }
@@ -296,7 +295,8 @@ namespace {
 absl::StatusOr<std::string> ReadNemotronLayers(const JsonReader& reader) {
   const char* key = KeyOf(reader, {"layers_block_type", "layer_types"});
   if (!reader.Has(key)) {
-    SW_ASSIGN_OR_RETURN(const std::string pattern, reader.String("hybrid_override_pattern", "ME*-"));
+    SW_ASSIGN_OR_RETURN(const std::string pattern,
+                        reader.String("hybrid_override_pattern", "ME*-"));
     if (pattern.find_first_not_of("ME*-") != std::string::npos || pattern.empty() ||
         static_cast<int64_t>(pattern.size()) > kMaxLayers) {
       return Invalid(reader, absl::StrFormat("\"hybrid_override_pattern\" is %s; legal are 1 to %d "
@@ -348,12 +348,10 @@ absl::Status ReadNemotronMixer(const JsonReader& reader, ModelConfig& config) {
   SW_ASSIGN_OR_RETURN(config.num_groups,
                       ReadDim(reader, KeyOf(reader, {"mamba_n_groups", "n_groups"}), 8));
   SW_ASSIGN_OR_RETURN(config.state_size, reader.Int("ssm_state_size", 1, kMaxStateSize, 128));
-  SW_ASSIGN_OR_RETURN(
-      config.conv_kernel,
-      reader.Int(KeyOf(reader, {"mamba_d_conv", "conv_kernel"}), 1, kMaxConvKernel, 4));
-  SW_ASSIGN_OR_RETURN(
-      config.use_conv_bias,
-      reader.Bool(KeyOf(reader, {"mamba_conv_bias", "use_conv_bias"}), true));
+  SW_ASSIGN_OR_RETURN(config.conv_kernel, reader.Int(KeyOf(reader, {"mamba_d_conv", "conv_kernel"}),
+                                                     1, kMaxConvKernel, 4));
+  SW_ASSIGN_OR_RETURN(config.use_conv_bias,
+                      reader.Bool(KeyOf(reader, {"mamba_conv_bias", "use_conv_bias"}), true));
   SW_ASSIGN_OR_RETURN(config.use_bias, reader.Bool("use_bias", false));
   config.use_out_bias = config.use_bias;
   config.gated_norm_eps = config.norm_eps;
@@ -365,9 +363,9 @@ absl::Status ReadNemotronMixer(const JsonReader& reader, ModelConfig& config) {
 absl::Status ReadNemotronExperts(const JsonReader& reader, ModelConfig& config) {
   ExpertsConfig& experts = config.experts;
   experts.score = ExpertScore::kSigmoid;
-  SW_ASSIGN_OR_RETURN(experts.num_experts,
-                      reader.Int(KeyOf(reader, {"n_routed_experts", "num_local_experts"}), 1,
-                                 kMaxExperts, 8));
+  SW_ASSIGN_OR_RETURN(
+      experts.num_experts,
+      reader.Int(KeyOf(reader, {"n_routed_experts", "num_local_experts"}), 1, kMaxExperts, 8));
   SW_ASSIGN_OR_RETURN(experts.num_chosen,
                       reader.Int("num_experts_per_tok", 1, kMaxChosenExperts, 2));
   SW_ASSIGN_OR_RETURN(experts.inner_size, ReadDim(reader, "moe_intermediate_size", 7688));
@@ -485,9 +483,8 @@ absl::Status ReadQwen3NextLayers(const JsonReader& reader, int64_t num_experts,
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const bool experts = num_experts > 0 && (i + 1) % step == 0 &&
                          std::find(dense.begin(), dense.end(), i) == dense.end();
-    config.layers[i] = {
-        (i + 1) % interval == 0 ? MixerKind::kAttention : MixerKind::kRecurrent,
-        experts ? FeedForwardKind::kExperts : FeedForwardKind::kDense};
+    config.layers[i] = {(i + 1) % interval == 0 ? MixerKind::kAttention : MixerKind::kRecurrent,
+                        experts ? FeedForwardKind::kExperts : FeedForwardKind::kDense};
   }
   return ReadMixers(reader, KeyOf(reader, {"layer_types", "layers_block_type"}), config);
 }
@@ -539,14 +536,13 @@ absl::StatusOr<ModelConfig> ParseQwen3Next(const JsonReader& reader) {
   SW_RETURN_IF_ERROR(ReadQwen3NextLayers(reader, num_experts, config));
   if (HasMixer(config, MixerKind::kRecurrent)) SW_RETURN_IF_ERROR(ReadDeltaNet(reader, config));
   if (HasMixer(config, MixerKind::kAttention)) {
-    SW_RETURN_IF_ERROR(ReadAttention(
-        reader, {.num_heads = 16, .num_kv_heads = 2, .head_dim = 256}, config));
+    SW_RETURN_IF_ERROR(
+        ReadAttention(reader, {.num_heads = 16, .num_kv_heads = 2, .head_dim = 256}, config));
     SW_RETURN_IF_ERROR(ReadRope(reader, 0.25, /*fixed_share=*/false, config));
     SW_ASSIGN_OR_RETURN(config.attention.bias, reader.Bool("attention_bias", false));
   }
   if (HasFeedForward(config, FeedForwardKind::kDense)) {
-    SW_ASSIGN_OR_RETURN(config.feed_forward.inner_size,
-                        ReadDim(reader, "intermediate_size", 5632));
+    SW_ASSIGN_OR_RETURN(config.feed_forward.inner_size, ReadDim(reader, "intermediate_size", 5632));
   }
   if (HasFeedForward(config, FeedForwardKind::kExperts)) {
     ExpertsConfig& experts = config.experts;

@@ -1,5 +1,5 @@
-// Llama and Mistral, and their hybrids of "The Mamba in the Llama" and M1, in which some layers have
-// a Mamba mixer with attention-shaped projections in place of attention.
+// Llama and Mistral, and their hybrids of "The Mamba in the Llama" and M1, in which some layers
+// have a Mamba mixer with attention-shaped projections in place of attention.
 #include <algorithm>
 #include <iterator>
 
@@ -17,22 +17,22 @@ namespace {
 // mistakes too.
 absl::Status CheckSsmKeys(const JsonReader& reader, const Json& ssm, bool mamba2) {
   static constexpr absl::string_view kMamba1[] = {
-      "d_state",      "d_conv",        "expand",  "dt_rank",  "repeat_kv_before_conv",
-      "conv_bias",    "dt_min",        "dt_max",  "dt_init",  "dt_scale",
-      "proj_x_bias",  "proj_z_bias",   "out_proj_bias",       "dt_init_floor",
-      "use_fast_path"};
+      "d_state",     "d_conv",      "expand",        "dt_rank",       "repeat_kv_before_conv",
+      "conv_bias",   "dt_min",      "dt_max",        "dt_init",       "dt_scale",
+      "proj_x_bias", "proj_z_bias", "out_proj_bias", "dt_init_floor", "use_fast_path"};
   static constexpr absl::string_view kMamba2[] = {
-      "d_state",   "d_conv",       "expand",           "ngroups",       "headdim",
-      "d_ssm",     "D_has_hdim",   "rmsnorm",          "dt_min",        "dt_max",
-      "dt_limit",  "A_init_range", "norm_before_gate", "dt_init_floor", "repeat_kv_before_conv",
-      "bias",      "conv_bias",    "conv_init",        "chunk_size",    "use_mem_eff_path"};
-  const auto known = mamba2 ? std::vector<absl::string_view>(std::begin(kMamba2), std::end(kMamba2))
-                            : std::vector<absl::string_view>(std::begin(kMamba1), std::end(kMamba1));
+      "d_state",  "d_conv",       "expand",           "ngroups",       "headdim",
+      "d_ssm",    "D_has_hdim",   "rmsnorm",          "dt_min",        "dt_max",
+      "dt_limit", "A_init_range", "norm_before_gate", "dt_init_floor", "repeat_kv_before_conv",
+      "bias",     "conv_bias",    "conv_init",        "chunk_size",    "use_mem_eff_path"};
+  const auto known = mamba2
+                         ? std::vector<absl::string_view>(std::begin(kMamba2), std::end(kMamba2))
+                         : std::vector<absl::string_view>(std::begin(kMamba1), std::end(kMamba1));
   for (const auto& [key, value] : ssm.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    return Unsupported(reader, absl::StrFormat("the option \"%s\" is not known; known are %s",
-                                               absl::Utf8SafeCEscape(key),
-                                               absl::StrJoin(known, ", ")));
+    return Unsupported(reader,
+                       absl::StrFormat("the option \"%s\" is not known; known are %s",
+                                       absl::Utf8SafeCEscape(key), absl::StrJoin(known, ", ")));
   }
   return absl::OkStatus();
 }
@@ -45,14 +45,12 @@ absl::Status CheckRepeat(const JsonReader& mamba, const ModelConfig& config) {
   }
   return Invalid(mamba, absl::StrFormat("\"d_xb\" is %d; legal are divisors of the inner width %d "
                                         "that the state size %d divides",
-                                        config.repeated_dim, config.inner_size,
-                                        config.state_size));
+                                        config.repeated_dim, config.inner_size, config.state_size));
 }
 
 absl::Status ReadMamba1(const JsonReader& mamba, const JsonReader& ssm, ModelConfig& config) {
   SW_ASSIGN_OR_RETURN(config.state_size, ssm.Int("d_state", 1, kMaxStateSize, 16));
-  SW_ASSIGN_OR_RETURN(config.time_step_rank,
-                      ReadTimeStepRank(ssm, "dt_rank", config.hidden_size));
+  SW_ASSIGN_OR_RETURN(config.time_step_rank, ReadTimeStepRank(ssm, "dt_rank", config.hidden_size));
   SW_ASSIGN_OR_RETURN(config.repeat_before_conv, ssm.Bool("repeat_kv_before_conv", true));
   for (const char* key : {"proj_x_bias", "proj_z_bias", "out_proj_bias"}) {
     SW_RETURN_IF_ERROR(Require(ssm, key, false));
@@ -210,12 +208,9 @@ Json MambaInLlamaJson(const ModelConfig& config) {
   for (int64_t i = 0; i < config.num_layers; ++i) {
     if (config.layers[i].mixer == MixerKind::kAttention) attention.push_back(i);
   }
-  json["mamba_config"] = {{"d_model", config.hidden_size},
-                          {"d_inner", config.inner_size},
-                          {"d_xb", config.repeated_dim},
-                          {"n_layer", config.num_layers},
-                          {"attn_layers", attention},
-                          {"ssm_cfg", ssm}};
+  json["mamba_config"] = {{"d_model", config.hidden_size}, {"d_inner", config.inner_size},
+                          {"d_xb", config.repeated_dim},   {"n_layer", config.num_layers},
+                          {"attn_layers", attention},      {"ssm_cfg", ssm}};
   return json;
 }
 

@@ -1,5 +1,5 @@
-// Mamba-1, Mamba-2 and FalconMamba, in the naming of transformers, and the first two in the original
-// one of state-spaces.
+// Mamba-1, Mamba-2 and FalconMamba, in the naming of transformers, and the first two in the
+// original one of state-spaces.
 #include <algorithm>
 #include <iterator>
 
@@ -120,16 +120,15 @@ absl::StatusOr<ModelConfig> ParseMamba(const JsonReader& reader, ModelFamily fam
   const bool mamba2 = family == ModelFamily::kMamba2;
   ModelConfig config;
   config.family = family;
-  SW_RETURN_IF_ERROR(
-      ReadFrame(reader,
-                {.hidden_size = mamba2 ? 4096 : 768,
-                 .num_layers = mamba2 ? 64 : 32,
-                 .vocab_size = mamba2 ? 32768 : 50280,
-                 .eps_key = "layer_norm_epsilon",
-                 .eps = 1e-5,
-                 .tied = !mamba2,
-                 .tokens = mamba2 ? DefaultTokens{0, 2, 1} : DefaultTokens{0, 0, 0}},
-                config));
+  SW_RETURN_IF_ERROR(ReadFrame(reader,
+                               {.hidden_size = mamba2 ? 4096 : 768,
+                                .num_layers = mamba2 ? 64 : 32,
+                                .vocab_size = mamba2 ? 32768 : 50280,
+                                .eps_key = "layer_norm_epsilon",
+                                .eps = 1e-5,
+                                .tied = !mamba2,
+                                .tokens = mamba2 ? DefaultTokens{0, 2, 1} : DefaultTokens{0, 0, 0}},
+                               config));
   SW_ASSIGN_OR_RETURN(config.state_size,
                       reader.Int("state_size", 1, kMaxStateSize, mamba2 ? 128 : 16));
   SW_ASSIGN_OR_RETURN(config.conv_kernel, reader.Int("conv_kernel", 1, kMaxConvKernel, 4));

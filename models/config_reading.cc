@@ -36,9 +36,9 @@ Json TokenIdJson(int32_t id) { return id < 0 ? Json() : Json(id); }
 absl::Status CheckMultiplier(double value, const std::string& name) {
   const double size = std::abs(value);
   if (size >= 1.0 / kMaxMultiplier && size <= kMaxMultiplier) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrFormat("%s is %g; legal are numbers of size %g to %g", name, value,
-                      1.0 / kMaxMultiplier, kMaxMultiplier));
+  return absl::InvalidArgumentError(absl::StrFormat("%s is %g; legal are numbers of size %g to %g",
+                                                    name, value, 1.0 / kMaxMultiplier,
+                                                    kMaxMultiplier));
 }
 
 }  // namespace
@@ -75,10 +75,9 @@ absl::Status RequireOneOf(const JsonReader& reader, const char* key, const std::
     legal.push_back(absl::StrCat("\"", one, "\""));
     if (one == "silu") legal.push_back("\"swish\"");
   }
-  return Unsupported(reader, absl::StrFormat("\"%s\" is \"%s\"; legal %s %s", key,
-                                             absl::Utf8SafeCEscape(name),
-                                             legal.size() == 1 ? "is" : "are",
-                                             absl::StrJoin(legal, " and ")));
+  return Unsupported(
+      reader, absl::StrFormat("\"%s\" is \"%s\"; legal %s %s", key, absl::Utf8SafeCEscape(name),
+                              legal.size() == 1 ? "is" : "are", absl::StrJoin(legal, " and ")));
 }
 
 absl::StatusOr<int64_t> ReadDim(const JsonReader& reader, const char* key, int64_t absent) {
@@ -128,8 +127,8 @@ absl::StatusOr<int64_t> ReadExpanded(const JsonReader& reader, const char* key,
                                      int64_t hidden_size) {
   SW_ASSIGN_OR_RETURN(const double expand, reader.Float(key, 2.0));
   if (!(expand > 0.0 && expand <= 1024.0)) {
-    return Invalid(reader, absl::StrFormat("\"%s\" is %g; legal are numbers above 0 up to 1024",
-                                           key, expand));
+    return Invalid(
+        reader, absl::StrFormat("\"%s\" is %g; legal are numbers above 0 up to 1024", key, expand));
   }
   return ScaledDim(expand, hidden_size);
 }
@@ -349,8 +348,7 @@ absl::Status ReadAttention(const JsonReader& reader, const AttentionDefaults& de
                                            "legal are %d elements in all",
                                            attention.num_heads, attention.head_dim, kMaxDim));
   }
-  attention.scale =
-      static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_dim)));
+  attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_dim)));
   return absl::OkStatus();
 }
 
@@ -397,8 +395,7 @@ absl::StatusOr<double> InRange(const JsonReader& reader, const char* key, double
 }
 
 absl::Status ReadScaling(const RopeReader& readers, RopeConfig& rope) {
-  const char* type_key =
-      readers.Of("rope_type", false).Has("rope_type") ? "rope_type" : "type";
+  const char* type_key = readers.Of("rope_type", false).Has("rope_type") ? "rope_type" : "type";
   const JsonReader& type_reader = readers.Of(type_key, false);
   SW_ASSIGN_OR_RETURN(const std::string type, type_reader.String(type_key, "default"));
   if (type == "default") return absl::OkStatus();
@@ -446,9 +443,8 @@ absl::Status ReadRope(const JsonReader& reader, double share, bool fixed_share,
     const JsonReader& part = readers.Of(kShare, true);
     SW_ASSIGN_OR_RETURN(share, part.Float(kShare, share));
     if (!(share > 0.0 && share <= 1.0)) {
-      return Invalid(part,
-                     absl::StrFormat("\"%s\" is %g; legal are numbers above 0 up to 1", kShare,
-                                     share));
+      return Invalid(
+          part, absl::StrFormat("\"%s\" is %g; legal are numbers above 0 up to 1", kShare, share));
     }
   }
   attention.rope.dim = ScaledDim(share, attention.head_dim);

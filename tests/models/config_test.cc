@@ -9,6 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "models/synthetic.h"
 #include "runtime/json.h"
 #include "tests/testing/model_goldens.h"
 #include "tests/testing/status_matchers.h"
@@ -433,6 +434,13 @@ TEST(ToJsonTest, RoundTrips) {
     config.inner_size = 64;
     config.original_naming = true;
     ExpectRoundTrip(config, std::to_string(hidden));
+  }
+}
+
+TEST(SyntheticConfigTest, EveryPresetParsesAndRoundTrips) {
+  for (const std::string& preset : SyntheticPresets()) {
+    SW_ASSERT_OK_AND_ASSIGN(const ModelConfig config, SyntheticConfig(preset));
+    ExpectRoundTrip(config, preset);
   }
 }
 
