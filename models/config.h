@@ -41,6 +41,7 @@ inline constexpr int64_t kMaxDim{int64_t{1} << 24};
 inline constexpr int64_t kMaxLayers{1024};
 inline constexpr int64_t kMaxStateSize{1 << 12};
 inline constexpr int64_t kMaxConvKernel{64};
+inline constexpr int64_t kMaxAttentionHeadDim{256};
 
 enum class MixerKind : uint8_t { kNone, kRecurrent, kAttention, kBoth };
 enum class FeedForwardKind : uint8_t { kNone, kDense, kExperts };
@@ -181,9 +182,9 @@ struct ModelConfig {
 
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 
-  int64_t conv_dim() const {
-    return inner_size + 2 * num_groups * state_size;
-  }  // channels convolved
+  // Channels convolved: those of the recurrence and, unless they pass the convolution by, B and C
+  // (Qwen3-Next: queries and keys).
+  int64_t conv_dim() const;
 };
 
 // InvalidArgument with file, field, value and what is legal; Unimplemented for a family or an

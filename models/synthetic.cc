@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "models/synthetic_configs.h"
 #include "models/weight_loader.h"
 #include "runtime/float_convert.h"
 #include "runtime/status_macros.h"
@@ -14,7 +15,7 @@
 namespace sidewinder {
 namespace {
 
-struct Preset {
+struct OriginalPreset {
   absl::string_view name;
   absl::string_view layer;  // as ssm_cfg.layer of the original configs
   int64_t hidden_size;
@@ -22,7 +23,7 @@ struct Preset {
 };
 
 // Hyper-parameters of the released state-spaces models, and two small enough for tests.
-constexpr Preset kPresets[] = {
+constexpr OriginalPreset kOriginalPresets[] = {
     {"mamba-130m", "Mamba1", 768, 24},   {"mamba-370m", "Mamba1", 1024, 48},
     {"mamba-790m", "Mamba1", 1536, 48},  {"mamba-1.4b", "Mamba1", 2048, 48},
     {"mamba-2.8b", "Mamba1", 2560, 64},  {"mamba2-130m", "Mamba2", 768, 24},
@@ -53,23 +54,31 @@ float InverseSoftplus(float value) { return value + std::log(-std::expm1(-value)
 }  // namespace
 
 absl::StatusOr<ModelConfig> SyntheticConfig(absl::string_view preset) {
-  for (const Preset& known : kPresets) {
+  std::string text;
+  for (const OriginalPreset& known : kOriginalPresets) {
     if (preset != known.name) continue;
     const int multiple = known.layer == "Mamba1" ? 8 : 16;
-    const std::string text = absl::StrFormat(
+    text = absl::StrFormat(
         R"({"d_model": %d, "n_layer": %d, "vocab_size": 50277, "ssm_cfg": {"layer": "%s"},
             "pad_vocab_size_multiple": %d, "tie_embeddings": true})",
         known.hidden_size, known.num_layers, known.layer, multiple);
-    SW_ASSIGN_OR_RETURN(const Json json, ParseJson(text, absl::StrCat(kSyntheticPrefix, preset)));
-    return ParseConfig(json, absl::StrCat(kSyntheticPrefix, preset));
   }
-  return absl::NotFoundError(absl::StrCat("no synthetic preset \"", preset, "\"; there are ",
-                                          absl::StrJoin(SyntheticPresets(), ", ")));
+  for (const SyntheticPreset& known : kSyntheticPresets) {
+    if (preset == known.name) text = std::string(known.config);
+  }
+  if (text.empty()) {
+    return absl::NotFoundError(absl::StrCat("no synthetic preset \"", preset, "\"; there are ",
+                                            absl::StrJoin(SyntheticPresets(), ", ")));
+  }
+  const std::string name = absl::StrCat(kSyntheticPrefix, preset);
+  SW_ASSIGN_OR_RETURN(const Json json, ParseJson(text, name));
+  return ParseConfig(json, name);
 }
 
 std::vector<std::string> SyntheticPresets() {
   std::vector<std::string> names;
-  for (const Preset& preset : kPresets) names.emplace_back(preset.name);
+  for (const OriginalPreset& preset : kOriginalPresets) names.emplace_back(preset.name);
+  for (const SyntheticPreset& preset : kSyntheticPresets) names.emplace_back(preset.name);
   return names;
 }
 

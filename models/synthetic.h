@@ -1,6 +1,6 @@
 // Models of real shapes with random weights, for benchmarks without downloads:
 // `--model synthetic:mamba-2.8b`. Speed, memory and traffic are those of the real model; the text
-// is noise. mamba-tiny and mamba2-tiny (hidden size 64, 2 layers) are for tests.
+// is noise. Presets that end in -tiny (hidden size 64, a few layers) are for tests.
 #ifndef SIDEWINDER_MODELS_SYNTHETIC_H_
 #define SIDEWINDER_MODELS_SYNTHETIC_H_
 

@@ -133,6 +133,10 @@ const Json* JsonReader::Find(const char* key) const {
 
 bool JsonReader::Has(const char* key) const { return Find(key) != nullptr; }
 
+bool JsonReader::IsNull(const char* key) const {
+  return object_.is_object() && object_.contains(key) && !Has(key);
+}
+
 absl::StatusOr<int64_t> JsonReader::Int(const char* key, int64_t min, int64_t max) const {
   const Json* value = Find(key);
   if (value == nullptr) return Wrong(name_, key, "is missing");

@@ -38,6 +38,7 @@ class JsonReader {
   const std::string& name() const { return name_; }
   bool Has(const char* key) const;
   const Json* Find(const char* key) const;  // null if missing
+  bool IsNull(const char* key) const;       // the member is there, and null
 
   // Required members: InvalidArgument if missing, of the wrong type or out of [min, max].
   absl::StatusOr<int64_t> Int(const char* key, int64_t min, int64_t max) const;
