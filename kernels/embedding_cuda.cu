@@ -1,5 +1,5 @@
-// output[r] = table[tokens[r]] in float32, from a row-major float32 table or from a packed 16-bit
-// one (pack_weights.h).
+// output[r] = scale * table[tokens[r]] in float32, from a row-major float32 table or from a packed
+// 16-bit one (pack_weights.h).
 //
 // Grid: x cuts a row into pieces of kThreads quads of elements, y walks over the rows. A thread
 // writes four elements. Packed: row r of a tile of 16 x 16 is spread over the tile's lanes
@@ -24,9 +24,9 @@ constexpr int64_t kMaxRowBlocks{4096};
 __device__ float2 Widen(__nv_bfloat162 pair) { return __bfloat1622float2(pair); }
 __device__ float2 Widen(__half2 pair) { return __half22float2(pair); }
 
-__device__ void StorePair(float* row, int64_t column, int64_t dim, float2 pair) {
-  if (column < dim) row[column] = pair.x;
-  if (column + 1 < dim) row[column + 1] = pair.y;
+__device__ void StorePair(const EmbeddingParams& p, float* row, int64_t column, float2 pair) {
+  if (column < p.dim) row[column] = __fmul_rn(pair.x, p.scale);
+  if (column + 1 < p.dim) row[column + 1] = __fmul_rn(pair.y, p.scale);
 }
 
 // Lane `quad % 4` of tile `quad / 4` of the table's row `token`.
@@ -36,14 +36,14 @@ __device__ void CopyPackedQuad(const EmbeddingParams& p, int64_t token, int64_t 
   const int64_t r = token % 16, t = quad % 4;
   const Pair* words = static_cast<const Pair*>(p.table) + tile * 128 + (r % 8 * 4 + t) * 4 + r / 8;
   const int64_t column = quad / 4 * 16 + 2 * t;
-  StorePair(row, column, p.dim, Widen(words[0]));
-  StorePair(row, column + 8, p.dim, Widen(words[2]));
+  StorePair(p, row, column, Widen(words[0]));
+  StorePair(p, row, column + 8, Widen(words[2]));
 }
 
 __device__ void CopyQuad(const EmbeddingParams& p, int64_t token, int64_t quad, float* row) {
   const float* from = static_cast<const float*>(p.table) + token * p.dim;
   for (int64_t column = 4 * quad; column < Smaller(4 * quad + 4, p.dim); ++column) {
-    row[column] = from[column];
+    row[column] = __fmul_rn(from[column], p.scale);
   }
 }
 
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kThreads)
   if (quad >= num_quads) return;
   for (int32_t r = blockIdx.y; r < num_rows; r += gridDim.y) {
     const int64_t token = p.tokens[r];
-    float* row = p.output + r * p.dim;
+    float* row = p.output + r * p.output_stride;
     if constexpr (kType == DType::kFloat32) {
       CopyQuad(p, token, quad, row);
     } else if constexpr (kType == DType::kBFloat16) {

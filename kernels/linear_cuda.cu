@@ -24,11 +24,16 @@ class AsyncRing {
   static constexpr int kGroupBytes{kGroupSteps * kTileBytes};
   static constexpr int kBytes{kGroups * kGroupBytes};  // of a warp
 
+  // The address comes out of a shuffle because ptxas 13.0 must not see that part of it is uniform:
+  // for Hopper it would put that part into a uniform register, and a copy with a cache hint then
+  // reads its hint from a register that nothing was written to, an illegal instruction.
   __device__ explicit AsyncRing(char* shared)
-      : groups_(shared + LaneOffset()), policy_(EvictFirstPolicy()) {}
+      : groups_(shared + LaneOffset()),
+        address_(__shfl_sync(0xffffffffu, SharedAddress(groups_), threadIdx.x % kWarpSize)),
+        policy_(EvictFirstPolicy()) {}
 
   __device__ void Copy(const char* from, int steps) {
-    const uint32_t to = SharedAddress(groups_ + copy_slot_ * kGroupBytes);
+    const uint32_t to = address_ + copy_slot_ * kGroupBytes;
 #pragma unroll
     for (int j = 0; j < kGroupSteps; ++j) {
       if (j >= steps) break;
@@ -51,6 +56,7 @@ class AsyncRing {
   __device__ static int LaneOffset() { return threadIdx.x % kWarpSize * 16; }
 
   char* groups_;
+  uint32_t address_;
   uint64_t policy_;
   int copy_slot_ = 0, slot_ = 0;
 };
@@ -87,6 +93,7 @@ __global__ void __launch_bounds__(kFloatWarps* kWarpSize)
       if (lane != 0 || first + r >= num_rows) continue;
       float* to = p.output + (first + r) * p.output_stride + o;
       if (p.bias != nullptr) sum = __fadd_rn(sum, p.bias[o]);
+      if (p.scale != nullptr) sum = __fmul_rn(sum, p.scale[o]);
       *to = p.accumulate ? __fadd_rn(sum, __ldcg(to)) : sum;
     }
   }
@@ -108,6 +115,7 @@ PackedLinear ToArgs(const RmsNormParams* norm, const LinearParams& linear) {
   PackedLinear args = {};
   args.weight = linear.weight;
   args.bias = linear.bias;
+  args.scale = linear.scale;
   args.input = norm != nullptr ? norm->input : linear.input;
   args.input_stride = norm != nullptr ? norm->input_stride : linear.input_stride;
   if (norm != nullptr) {

@@ -330,8 +330,8 @@ class Finisher {
       float* to = OutputOf(tile, r, i);
       if (to == nullptr) continue;
       const int o = tile * static_cast<int>(kPackedTile) + Lane() / 4 + i / 2 * 8;
-      const float value = FinishOutput<kKind>(values[i], i % 2 == 0 ? scale.x : scale.y, p_.bias, o,
-                                              old[i], p_.accumulate);
+      const float value =
+          FinishOutput<kKind>(p_, values[i], i % 2 == 0 ? scale.x : scale.y, o, old[i]);
       *to = value;
       if (HasConv()) {
         const int row = r * kTokenTile + Lane() % 4 * 2 + i % 2;
@@ -346,8 +346,10 @@ class Finisher {
 };
 
 // A barrier of the whole block that the finisher and the stream warps reach at different places,
-// which __syncthreads does not allow.
+// which __syncthreads does not allow. It counts whole warps, so their lanes, some of which come
+// from a branch of their own, must be together again.
 __device__ __forceinline__ void MeetBlock() {
+  __syncwarp();
   asm volatile("bar.sync 1, %0;" ::"n"(kFewRowsThreads) : "memory");
 }
 

@@ -274,7 +274,7 @@ __global__ void __launch_bounds__(kThreads, 2)
             (first_tile + warp_tile + m) * static_cast<int>(kPackedTile) + lane / 4 + i / 2 * 8;
         if (o >= p.out_dim) continue;
         const float old = p.accumulate ? __ldcg(row + o) : 0.0f;
-        row[o] = FinishOutput<kKind>(result[m][n][i], scale, p.bias, o, old, p.accumulate);
+        row[o] = FinishOutput<kKind>(p, result[m][n][i], scale, o, old);
       }
     }
   }

@@ -369,10 +369,8 @@ class Outputs {
   __device__ void Write(int i, float sum, float old) const {
     if (!Has(i)) return;
     const PackedLinear& p = a_.linear;
-    p.output[At(i)] =
-        a_.normed
-            ? FinishOutput<InputKind::kNorm>(sum, scales_[i % 2], p.bias, O(i), old, p.accumulate)
-            : FinishOutput<InputKind::kPlain>(sum, 1, p.bias, O(i), old, p.accumulate);
+    p.output[At(i)] = a_.normed ? FinishOutput<InputKind::kNorm>(p, sum, scales_[i % 2], O(i), old)
+                                : FinishOutput<InputKind::kPlain>(p, sum, 1, O(i), old);
   }
 
   const ManyRows& a_;

@@ -176,11 +176,12 @@ __device__ __forceinline__ float RowScale(const PackedLinear& p, float squares) 
 
 // From a complete sum to what output[row][o] becomes.
 template <InputKind kKind>
-__device__ __forceinline__ float FinishOutput(float sum, float row_scale, const float* bias, int o,
-                                              float old, bool accumulate) {
+__device__ __forceinline__ float FinishOutput(const PackedLinear& p, float sum, float row_scale,
+                                              int o, float old) {
   if constexpr (kKind != InputKind::kPlain) sum = __fmul_rn(sum, row_scale);
-  if (bias != nullptr) sum = __fadd_rn(sum, bias[o]);
-  return accumulate ? __fadd_rn(sum, old) : sum;
+  if (p.bias != nullptr) sum = __fadd_rn(sum, p.bias[o]);
+  if (p.scale != nullptr) sum = __fmul_rn(sum, p.scale[o]);
+  return p.accumulate ? __fadd_rn(sum, old) : sum;
 }
 
 }  // namespace sidewinder

@@ -24,6 +24,7 @@ enum class InputKind : uint8_t {
 struct PackedLinear {
   const void* weight;
   const float* bias;         // may be null
+  const float* scale;        // [out_dim], may be null
   const float* input;        // [rows, in_dim]
   const float* gate;         // [rows, in_dim], kGated
   const float* norm_weight;  // [in_dim], may be null

@@ -12,11 +12,14 @@
 // Shared memory holds two tiles of inputs, so that the next one is under way while one is computed.
 // Barriers a tile: inputs have arrived (and the last tile is done with); products; time steps.
 // What the recurrence leaves is combined within a warp: (q0 + q1) + (q2 + q3) over the quarters.
+// Where groups of channels have a B and C each, a block stages those of the groups that it touches,
+// and a quarter reads its own group's.
 //
 // Log entries of x and delta belong to the channel's block. In a tile the block has read all log
-// rows of that tile before it appends, and no later tile replays once a row is appended. B is
-// shared by all blocks: unless its entries may coincide with replayed ones, the blocks of the first
-// channels append it as they go; else the block that is last to finish a sequence does.
+// rows of that tile before it appends, and no later tile replays once a row is appended. That holds
+// for B, too, if no group reaches beyond a block; else blocks share it: unless its entries may
+// coincide with replayed ones, the block of a group's first channel appends it as it goes; else the
+// block that is last to finish a sequence does.
 //
 // Bound: latency for one sequence; memory (the state) for many.
 #include <algorithm>
@@ -47,21 +50,65 @@ constexpr DType kNotFused{DType::kFloat32};
 constexpr int kProductStride{kChannels + 4};
 constexpr int kPartStride{kChannels + 8};
 
-template <int kPartStates>
+// State elements of a thread, and whether there is more than one group.
+template <int kPartStatesOfThread, bool kHasGroups>
+struct Form {
+  static constexpr int kPartStates{kPartStatesOfThread};
+  static constexpr bool kGrouped{kHasGroups};
+  static constexpr int kStates{kParts * kPartStates};
+  // Elements of B that a block can stage: of as many groups as static shared memory allows.
+  static constexpr int kStaged{kGrouped ? kStates * (kPartStates == 32 ? 2 : 4) : kStates};
+};
+
+template <class F>
 struct Staged {
   float x[kTileRows][kChannels];
   float z[kTileRows][kChannels];
   float dt[kTileRows][kChannels];  // raw; of a replayed row the logged time step
-  alignas(16) float b[kTileRows][kParts * kPartStates];
-  alignas(16) float c[kTileRows][kParts * kPartStates];
+  alignas(16) float b[kTileRows][F::kStaged];
+  alignas(16) float c[kTileRows][F::kStaged];
 };
 
-template <int kPartStates>
+template <class F>
 struct Shared {
-  Staged<kPartStates> staged[2];
+  Staged<F> staged[2];
   float product[kHalves][kTileRows][kProductStride];
   float delta[kTileRows][kChannels];
   float y[kTileRows][kParts][kPartStride];
+};
+
+// The elements of a row of B, and of C, that belong to the groups of the block's channels.
+template <bool kGrouped>
+struct BlockGroups {
+  int64_t row = 0;     // elements of a whole row
+  int64_t offset = 0;  // of the first one staged
+  int count = 0;       // staged
+  int append = 0;      // the staged elements from here on are the block's to append to the log
+  int group_dim = 0, first_group = 0;
+
+  __device__ explicit BlockGroups(const MultiStepMamba1Params& p) {
+    const int state_dim = static_cast<int>(p.state_dim);
+    row = count = state_dim;
+    append = blockIdx.x == 0 ? 0 : count;
+    if constexpr (kGrouped) {
+      const int first = static_cast<int>(blockIdx.x) * kChannels;
+      const int last = min(first + kChannels, static_cast<int>(p.inner_dim)) - 1;
+      group_dim = static_cast<int>(p.inner_dim / p.num_groups);
+      first_group = first / group_dim;
+      row = p.num_groups * state_dim;
+      offset = int64_t{first_group} * state_dim;
+      count = (last / group_dim - first_group + 1) * state_dim;
+      append = first % group_dim == 0 ? 0 : state_dim;
+    }
+  }
+
+  // Whether other blocks read some of these elements of the log.
+  __device__ bool Shared() const { return !kGrouped || kChannels % group_dim != 0; }
+
+  // Where a channel's group begins among the staged elements.
+  __device__ int Begin(int64_t channel, int state_dim) const {
+    return kGrouped ? (static_cast<int>(channel) / group_dim - first_group) * state_dim : 0;
+  }
 };
 
 // Weight tiles along a dimension.
@@ -142,14 +189,13 @@ __device__ __forceinline__ void CopyRow(float* to, const float* from, int count,
 }
 
 // Starts the copies of the rows at [first, first + kTileRows).
-template <bool kFused, int kPartStates>
+template <bool kFused, class F>
 __device__ void StageTile(const MultiStepMamba1Params& p, const LinearParams& dt_proj,
-                          const DeviceReplay& replay, int first, Staged<kPartStates>& to,
-                          float* low) {
+                          const BlockGroups<F::kGrouped>& groups, const DeviceReplay& replay,
+                          int first, Staged<F>& to, float* low) {
   const int lane = threadIdx.x % kWarp;
   const int64_t channel = int64_t{blockIdx.x} * kChannels + lane;
   const bool live = channel < p.inner_dim;
-  const int state_dim = static_cast<int>(p.state_dim);
   for (int r = threadIdx.x / kWarp; r < kTileRows; r += kWarps) {
     const int position = first + r;
     if (position >= replay.end) break;
@@ -157,7 +203,8 @@ __device__ void StageTile(const MultiStepMamba1Params& p, const LinearParams& dt
       const int64_t entry = replay.LogEntry(position);
       if (live) CopyAsync(&to.x[r][lane], p.state.log_x + entry * p.inner_dim + channel);
       if (live) CopyAsync(&to.dt[r][lane], p.state.log_delta + entry * p.inner_dim + channel);
-      CopyRow<kParts * kPartStates>(to.b[r], p.state.log_b + entry * p.state_dim, state_dim, lane);
+      CopyRow<F::kStates>(to.b[r], p.state.log_b + entry * groups.row + groups.offset, groups.count,
+                          lane);
       continue;
     }
     const int64_t row = replay.Row(position);
@@ -170,16 +217,16 @@ __device__ void StageTile(const MultiStepMamba1Params& p, const LinearParams& dt
     }
     if (live) CopyAsync(&to.x[r][lane], p.x + row * p.x_stride + channel);
     if (live) CopyAsync(&to.z[r][lane], p.z + row * p.z_stride + channel);
-    CopyRow<kParts * kPartStates>(to.b[r], p.b + row * p.b_stride, state_dim, lane);
-    CopyRow<kParts * kPartStates>(to.c[r], p.c + row * p.c_stride, state_dim, lane);
+    CopyRow<F::kStates>(to.b[r], p.b + row * p.b_stride + groups.offset, groups.count, lane);
+    CopyRow<F::kStates>(to.c[r], p.c + row * p.c_stride + groups.offset, groups.count, lane);
   }
 }
 
 // Time steps of a staged tile, and what the tile appends to the log.
-template <bool kFused, int kPartStates>
-__device__ void TimeSteps(const MultiStepMamba1Params& p, const DeviceReplay& replay, int first,
-                          float bias, float product_bias, bool append_b,
-                          const Staged<kPartStates>& staged, Shared<kPartStates>& shared) {
+template <bool kFused, class F>
+__device__ void TimeSteps(const MultiStepMamba1Params& p, const BlockGroups<F::kGrouped>& groups,
+                          const DeviceReplay& replay, int first, float bias, float product_bias,
+                          bool append_b, const Staged<F>& staged, Shared<F>& shared) {
   const int lane = threadIdx.x % kWarp;
   const int64_t channel = int64_t{blockIdx.x} * kChannels + lane;
   for (int r = threadIdx.x / kWarp; r < kTileRows; r += kWarps) {
@@ -201,17 +248,19 @@ __device__ void TimeSteps(const MultiStepMamba1Params& p, const DeviceReplay& re
       p.state.log_delta[entry * p.inner_dim + channel] = delta;
     }
     if (!append_b) continue;
-    for (int n = lane; n < p.state_dim; n += kWarp) {
-      p.state.log_b[entry * p.state_dim + n] = staged.b[r][n];
+    for (int n = groups.append + lane; n < groups.count; n += kWarp) {
+      p.state.log_b[entry * groups.row + groups.offset + n] = staged.b[r][n];
     }
   }
 }
 
 // The share of one thread in the recurrence: kPartStates state elements of a channel.
-template <int kPartStates>
+template <class F>
 class Recurrence {
+  static constexpr int kPartStates{F::kPartStates};
+
  public:
-  __device__ explicit Recurrence(const MultiStepMamba1Params& p)
+  __device__ Recurrence(const MultiStepMamba1Params& p, const BlockGroups<F::kGrouped>& groups)
       : column_(threadIdx.x / kWarp * (kWarp / kParts) + threadIdx.x % (kWarp / kParts)),
         part_(threadIdx.x % kWarp / (kWarp / kParts)) {
     const int64_t channel = int64_t{blockIdx.x} * kChannels + column_;
@@ -219,6 +268,7 @@ class Recurrence {
                 ? min(max(static_cast<int>(p.state_dim) - Element(), 0), kPartStates)
                 : 0;
     offset_ = Element() * p.inner_dim + channel;
+    group_ = groups.Begin(channel, static_cast<int>(p.state_dim));
     Load(p.a, p.inner_dim, a_);
 #pragma unroll
     for (int i = 0; i < kPartStates; ++i) a_[i] = __fmul_rn(a_[i], kLog2E);
@@ -234,7 +284,7 @@ class Recurrence {
     }
   }
 
-  __device__ void Update(const Staged<kPartStates>& staged, const float* delta_row, int r) {
+  __device__ void Update(const Staged<F>& staged, const float* delta_row, int r) {
     const float delta = delta_row[column_];
     const float delta_x = __fmul_rn(delta, staged.x[r][column_]);
     float b[kPartStates];
@@ -246,8 +296,7 @@ class Recurrence {
     }
   }
 
-  __device__ void Output(const Staged<kPartStates>& staged, float (&y)[kParts][kPartStride],
-                         int r) const {
+  __device__ void Output(const Staged<F>& staged, float (&y)[kParts][kPartStride], int r) const {
     float c[kPartStates];
     LoadPart(staged.c[r], c);
     float sum = __fmul_rn(state_[0], c[0]);
@@ -267,29 +316,37 @@ class Recurrence {
     }
   }
 
+  // Of a staged row of B or C.
   __device__ void LoadPart(const float* row, float (&to)[kPartStates]) const {
+    if constexpr (F::kGrouped) {  // the next group lies behind, without zeros in between
 #pragma unroll
-    for (int i = 0; i < kPartStates; i += 4) {
-      const float4 four = *reinterpret_cast<const float4*>(row + Element() + i);
-      to[i] = four.x;
-      to[i + 1] = four.y;
-      to[i + 2] = four.z;
-      to[i + 3] = four.w;
+      for (int i = 0; i < kPartStates; ++i) {
+        to[i] = i < live_ ? row[group_ + Element() + i] : 0.0f;
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kPartStates; i += 4) {
+        const float4 four = *reinterpret_cast<const float4*>(row + Element() + i);
+        to[i] = four.x;
+        to[i + 1] = four.y;
+        to[i + 2] = four.z;
+        to[i + 3] = four.w;
+      }
     }
   }
 
   int column_, part_;
   int live_;  // state elements that exist
   int64_t offset_;
+  int group_;             // where the channel's group begins in a staged row
   float a_[kPartStates];  // A log2 e
   float state_[kPartStates];
 };
 
 // Outputs of the new rows of a tile, for the columns of this warp.
-template <int kPartStates>
+template <class F>
 __device__ void WriteOutputs(const MultiStepMamba1Params& p, const DeviceReplay& replay, int first,
-                             float d, const Staged<kPartStates>& staged,
-                             const Shared<kPartStates>& shared) {
+                             float d, const Staged<F>& staged, const Shared<F>& shared) {
   constexpr int kColumns{kWarp / kParts};
   const int column = threadIdx.x / kWarp * kColumns + threadIdx.x % kColumns;
   const int64_t channel = int64_t{blockIdx.x} * kChannels + column;
@@ -308,26 +365,26 @@ __device__ void WriteOutputs(const MultiStepMamba1Params& p, const DeviceReplay&
 
 // Appends B after all blocks have replayed.
 __device__ void AppendB(const MultiStepMamba1Params& p, const DeviceReplay& replay) {
-  const int state_dim = static_cast<int>(p.state_dim);
-  const int count = (replay.end - replay.first_append) * state_dim;
+  const int row = static_cast<int>(p.num_groups * p.state_dim);
+  const int count = (replay.end - replay.first_append) * row;
   for (int i = threadIdx.x; i < count; i += kThreads) {
-    const int position = replay.first_append + i / state_dim, n = i % state_dim;
-    p.state.log_b[replay.LogEntry(position) * state_dim + n] =
-        p.b[replay.Row(position) * p.b_stride + n];
+    const int position = replay.first_append + i / row, n = i % row;
+    p.state.log_b[replay.LogEntry(position) * row + n] = p.b[replay.Row(position) * p.b_stride + n];
   }
 }
 
 // `arrivals` [max_sequences] are zero. dt_proj counts only if fused.
-template <int kPartStates, DType kWeight>
-__global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
+template <class F, DType kWeight>
+__global__ void __launch_bounds__(kThreads, F::kPartStates <= 8 ? 4 : 2)
     MultiStepMamba1Kernel(const __grid_constant__ MultiStepMamba1Params p,
                           const __grid_constant__ LinearParams dt_proj, unsigned* arrivals) {
   constexpr bool kFused{kWeight != kNotFused};
-  __shared__ Shared<kPartStates> shared;
+  __shared__ Shared<F> shared;
   LaunchDependents();
 
   const Product<kWeight> product(dt_proj);
-  Recurrence<kPartStates> recurrence(p);
+  const BlockGroups<F::kGrouped> groups(p);
+  Recurrence<F> recurrence(p, groups);
   const int lane = threadIdx.x % kWarp;
   const int64_t staged_channel = int64_t{blockIdx.x} * kChannels + lane;
   const int64_t output_channel = int64_t{blockIdx.x} * kChannels +
@@ -339,12 +396,13 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
   }
   if (output_channel < p.inner_dim) d = p.d[output_channel];
 
-  // Zeros where a row of B, C or dt_low ends and the registers or weight tiles do not.
+  // Zeros where a row of B, C or dt_low ends and the registers or weight tiles do not. With groups,
+  // registers without an element take zeros by themselves.
   const int low_stride = kFused ? LowStride(dt_proj.in_dim) : 0;
   float* low = kFused ? DynamicShared() : nullptr;
   for (int r = threadIdx.x / kWarp; r < 2 * kTileRows; r += kWarps) {
-    Staged<kPartStates>& staged = shared.staged[r / kTileRows];
-    for (int n = static_cast<int>(p.state_dim) + lane; n < kParts * kPartStates; n += kWarp) {
+    Staged<F>& staged = shared.staged[r / kTileRows];
+    for (int n = groups.count + lane; !F::kGrouped && n < F::kStates; n += kWarp) {
       staged.b[r % kTileRows][n] = 0;
       staged.c[r % kTileRows][n] = 0;
     }
@@ -361,22 +419,22 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
   const int64_t elements = p.inner_dim * p.state_dim;
   while (s < num_sequences) {
     const DeviceReplay replay(p.state, log, sequence);
-    const bool deferred = replay.AppendsOntoReplayed();
+    const bool deferred = groups.Shared() && replay.AppendsOntoReplayed();
     const bool snapshots = p.state.snapshots != nullptr;
     float* checkpoint = p.state.checkpoint + replay.slot * elements;
     recurrence.LoadState(snapshots ? p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot,
                                                                         replay.begin, elements)
                                    : checkpoint,
                          p.inner_dim);
-    StageTile<kFused>(p, dt_proj, replay, replay.begin, shared.staged[0], low);
+    StageTile<kFused>(p, dt_proj, groups, replay, replay.begin, shared.staged[0], low);
     int buffer = 0;
     for (int first = replay.begin; first < replay.end; first += kTileRows, buffer ^= 1) {
       const int stop = min(replay.end, first + kTileRows);
-      const Staged<kPartStates>& staged = shared.staged[buffer];
+      const Staged<F>& staged = shared.staged[buffer];
       WaitForCopies();
       __syncthreads();
       if (stop < replay.end) {
-        StageTile<kFused>(p, dt_proj, replay, stop, shared.staged[buffer ^ 1],
+        StageTile<kFused>(p, dt_proj, groups, replay, stop, shared.staged[buffer ^ 1],
                           low + (buffer ^ 1) * kTileRows * low_stride);
       }
       if constexpr (kFused) {
@@ -385,8 +443,7 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
           __syncthreads();
         }
       }
-      TimeSteps<kFused>(p, replay, first, bias, product_bias, blockIdx.x == 0 && !deferred, staged,
-                        shared);
+      TimeSteps<kFused>(p, groups, replay, first, bias, product_bias, !deferred, staged, shared);
       __syncthreads();
       for (int position = first; position < stop;) {
         const int run_end = replay.RunEnd(position, stop, snapshots);
@@ -420,7 +477,16 @@ __global__ void __launch_bounds__(kThreads, kPartStates <= 8 ? 4 : 2)
   }
 }
 
-template <DType kWeight>
+// The most elements of B that the groups of a block's channels have.
+int64_t StagedElements(const MultiStepMamba1Params& p) {
+  const int64_t group_dim = p.inner_dim / p.num_groups;
+  const int64_t whole = kChannels % group_dim == 0   ? kChannels / group_dim
+                        : group_dim % kChannels == 0 ? 1
+                                                     : (kChannels - 2) / group_dim + 2;
+  return std::min(whole, p.num_groups) * p.state_dim;
+}
+
+template <bool kGrouped, DType kWeight>
 cudaError_t LaunchOf(CudaContext& ctx, const MultiStepMamba1Params& p, const LinearParams& dt_proj,
                      int max_blocks_a_channel) {
   if (p.plan.max_sequences <= 0) return cudaSuccess;
@@ -434,36 +500,40 @@ cudaError_t LaunchOf(CudaContext& ctx, const MultiStepMamba1Params& p, const Lin
       .shared_bytes =
           kWeight == kNotFused ? 0 : 2 * kTileRows * LowStride(dt_proj.in_dim) * sizeof(float)};
   unsigned* arrivals = static_cast<unsigned*>(ctx.workspace);
-  if (p.state_dim <= 4 * kParts) {
-    return LaunchKernel(ctx, MultiStepMamba1Kernel<4, kWeight>, shape, p, dt_proj, arrivals);
-  }
-  if (p.state_dim <= 8 * kParts) {
-    return LaunchKernel(ctx, MultiStepMamba1Kernel<8, kWeight>, shape, p, dt_proj, arrivals);
-  }
-  if (p.state_dim <= 32 * kParts) {
-    return LaunchKernel(ctx, MultiStepMamba1Kernel<32, kWeight>, shape, p, dt_proj, arrivals);
-  }
-  return cudaErrorNotSupported;
+  const int64_t staged = StagedElements(p);
+  cudaError_t error = cudaSuccess;
+  const auto launch = [&]<class F>(F) {
+    if (p.state_dim > F::kStates || staged > F::kStaged) return false;
+    error = LaunchKernel(ctx, MultiStepMamba1Kernel<F, kWeight>, shape, p, dt_proj, arrivals);
+    return true;
+  };
+  const bool fits =
+      launch(Form<4, kGrouped>()) || launch(Form<8, kGrouped>()) || launch(Form<32, kGrouped>());
+  return fits ? error : cudaErrorNotSupported;
 }
 
 }  // namespace
 
 CudaError LaunchMultiStepMamba1(CudaContext& ctx, const MultiStepMamba1Params& params) {
   constexpr int kAllSequences{65535};
-  return LaunchOf<kNotFused>(ctx, params, {}, kAllSequences);
+  const auto launch =
+      params.num_groups > 1 ? LaunchOf<true, kNotFused> : LaunchOf<false, kNotFused>;
+  return launch(ctx, params, {}, kAllSequences);
 }
 
 CudaError LaunchLinearMultiStepMamba1(CudaContext& ctx, const LinearParams& linear,
                                       const MultiStepMamba1Params& multistep) {
   // With many sequences a block takes several in turn, so that W is not read once for each.
   constexpr int kSequencesAtOnce{8};
-  switch (linear.weight_dtype) {
-    case DType::kBFloat16:
-      return LaunchOf<DType::kBFloat16>(ctx, multistep, linear, kSequencesAtOnce);
-    case DType::kFloat16:
-      return LaunchOf<DType::kFloat16>(ctx, multistep, linear, kSequencesAtOnce);
-    case DType::kFloat32:
-      break;
+  if (multistep.num_groups == 1 && linear.scale == nullptr) {
+    switch (linear.weight_dtype) {
+      case DType::kBFloat16:
+        return LaunchOf<false, DType::kBFloat16>(ctx, multistep, linear, kSequencesAtOnce);
+      case DType::kFloat16:
+        return LaunchOf<false, DType::kFloat16>(ctx, multistep, linear, kSequencesAtOnce);
+      case DType::kFloat32:
+        break;
+    }
   }
   const CudaError launched = LaunchLinear(ctx, linear);
   return launched != cudaSuccess ? launched : LaunchMultiStepMamba1(ctx, multistep);

@@ -1,11 +1,13 @@
-// RMSNorm of one group of one row a block, plain or gated; see rms_norm.h for the formula.
+// RMSNorm of one group of one row a block, plain, of a sum, or gated; see rms_norm.h for the
+// formulas.
 //
 // Grid: (row, group). Thread t of kThreads owns elements 4t..4t+3 of every 4 * kThreads, adds their
 // squares up in that order, and the block adds the threads' sums in a fixed tree: the order depends
-// on group_dim alone. The gate is computed twice, once for the sum and once for the output, rather
-// than kept; what is read twice comes from the first-level cache the second time. Loads and stores
-// are 16 bytes wide where the addresses allow it, which changes nothing about who owns what.
-// Shared memory: the reduction's; three barriers. Bound: 8 bytes an element, 12 with a gate.
+// on group_dim alone. A first gate and an addend are applied twice, once for the sum and once for
+// the output, rather than kept; what is read twice comes from the first-level cache the second
+// time. Loads and stores are 16 bytes wide where the addresses allow it, which changes nothing
+// about who owns what. Shared memory: the reduction's; three barriers. Bound: 8 bytes an element,
+// 12 with a gate or an addend.
 #include <cub/block/block_reduce.cuh>
 
 #include "kernels/common/host_device.h"
@@ -47,20 +49,39 @@ __device__ float4 Times(float4 a, float4 b) {
   return {__fmul_rn(a.x, b.x), __fmul_rn(a.y, b.y), __fmul_rn(a.z, b.z), __fmul_rn(a.w, b.w)};
 }
 
-// One group of one row.
+__device__ float4 Plus(float4 a, float4 b) {
+  return {__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w)};
+}
+
+__device__ float4 Silu(float4 z) { return {Silu(z.x), Silu(z.y), Silu(z.z), Silu(z.w)}; }
+
+// One group of one row; what is not used is null.
 struct Group {
   const float* input;
-  const float* gate;  // may be null
+  const float* addend;
+  const float* gate_first;
+  const float* gate_last;
   int64_t size;
-};
 
-template <bool kWide>
-__device__ float4 Gated(const Group& group, int64_t i) {
-  const float4 x = LoadFour<kWide>(group.input, i, group.size);
-  if (group.gate == nullptr) return x;
-  const float4 z = LoadFour<kWide>(group.gate, i, group.size);
-  return Times(x, {Silu(z.x), Silu(z.y), Silu(z.z), Silu(z.w)});
-}
+  __device__ Group(const RmsNormParams& p, int64_t r, int64_t first)
+      : input(p.input + r * p.input_stride + first),
+        addend(p.addend != nullptr ? p.addend + r * p.addend_stride + first : nullptr),
+        gate_first(nullptr),
+        gate_last(nullptr),
+        size(p.group_dim) {
+    if (p.gate == nullptr) return;
+    (p.gate_last ? gate_last : gate_first) = p.gate + r * p.gate_stride + first;
+  }
+
+  // What the mean is of.
+  template <bool kWide>
+  __device__ float4 Normed(int64_t i) const {
+    float4 x = LoadFour<kWide>(input, i, size);
+    if (addend != nullptr) x = Plus(x, LoadFour<kWide>(addend, i, size));
+    if (gate_first != nullptr) x = Times(x, Silu(LoadFour<kWide>(gate_first, i, size)));
+    return x;
+  }
+};
 
 template <bool kWide>
 __global__ void __launch_bounds__(kThreads) RmsNormKernel(const __grid_constant__ RmsNormParams p) {
@@ -72,12 +93,10 @@ __global__ void __launch_bounds__(kThreads) RmsNormKernel(const __grid_constant_
   const int64_t first = blockIdx.y * p.group_dim;
   const int32_t num_rows = *p.num_rows;
   for (int64_t r = blockIdx.x; r < num_rows; r += gridDim.x) {
-    const Group group = {p.input + r * p.input_stride + first,
-                         p.gate != nullptr ? p.gate + r * p.gate_stride + first : nullptr,
-                         p.group_dim};
+    const Group group(p, r, first);
     float sum = 0.0f;
     for (int64_t i = 4 * threadIdx.x; i < p.group_dim; i += 4 * kThreads) {
-      const float4 x = Gated<kWide>(group, i);
+      const float4 x = group.Normed<kWide>(i);
       sum = fmaf(x.x, x.x, sum);
       sum = fmaf(x.y, x.y, sum);
       sum = fmaf(x.z, x.z, sum);
@@ -91,9 +110,12 @@ __global__ void __launch_bounds__(kThreads) RmsNormKernel(const __grid_constant_
     const float scale = shared_scale;
     float* output = p.output + r * p.output_stride + first;
     for (int64_t i = 4 * threadIdx.x; i < p.group_dim; i += 4 * kThreads) {
-      float4 x = Times(Gated<kWide>(group, i), {scale, scale, scale, scale});
+      float4 x = Times(group.Normed<kWide>(i), {scale, scale, scale, scale});
       if (p.weight != nullptr) {
         x = Times(x, LoadFour<kWide>(p.weight + first, i, p.group_dim));
+      }
+      if (group.gate_last != nullptr) {
+        x = Times(x, Silu(LoadFour<kWide>(group.gate_last, i, p.group_dim)));
       }
       StoreFour<kWide>(output, i, p.group_dim, x);
     }
@@ -111,7 +133,8 @@ CudaError LaunchRmsNorm(CudaContext& ctx, const RmsNormParams& p) {
   if (p.max_rows == 0) return cudaSuccess;
   const bool wide = p.group_dim % 4 == 0 && IsWide(p.input, p.input_stride) &&
                     IsWide(p.output, p.output_stride) && IsWide(p.weight, 0) &&
-                    (p.gate == nullptr || IsWide(p.gate, p.gate_stride));
+                    (p.gate == nullptr || IsWide(p.gate, p.gate_stride)) &&
+                    (p.addend == nullptr || IsWide(p.addend, p.addend_stride));
   const dim3 grid(static_cast<unsigned>(Smaller(int64_t{p.max_rows}, kMaxRowBlocks)),
                   static_cast<unsigned>(p.dim / p.group_dim));
   return LaunchKernel(ctx, wide ? RmsNormKernel<true> : RmsNormKernel<false>, {grid, kThreads}, p);

@@ -58,6 +58,8 @@ std::vector<MultiStepShape> Shapes() {
   shapes.push_back({true, 1, 8, 1, 256});
   shapes.push_back({false, 0, 96, 1, 128});
   shapes.push_back({false, 0, 33, 1, 33});
+  shapes.push_back({false, 0, 256, 2, 64});   // groups of several blocks
+  shapes.push_back({false, 0, 100, 50, 15});  // nearly all of B that a block can stage
   return shapes;
 }
 
@@ -264,6 +266,7 @@ TEST_F(MultiStepCudaTest, MatchesReference) {
   std::vector<MultiStepShape> shapes = Shapes();
   shapes.push_back({true, 24, 64, 1, 128});
   shapes.push_back({false, 0, 1536, 1, 16});
+  shapes.push_back({false, 0, 4096, 256, 16});
   for (const MultiStepShape& shape : shapes) {
     SCOPED_TRACE(shape.Name());
     constexpr int64_t kSlots{6}, kLog{11};
@@ -574,7 +577,8 @@ TEST_F(MultiStepCudaTest, SequencesStandAloneHoweverBlocksAreScheduled) {
   constexpr int32_t kSequences{40}, kLog{9}, kRing{12};
   constexpr int kRuns{20};
   for (const MultiStepShape& shape :
-       {MultiStepShape{false, 0, 1536, 1, 16}, MultiStepShape{true, 24, 64, 1, 128},
+       {MultiStepShape{false, 0, 1536, 1, 16}, MultiStepShape{false, 0, 1536, 96, 16},
+        MultiStepShape{false, 0, 1536, 4, 16}, MultiStepShape{true, 24, 64, 1, 128},
         MultiStepShape{true, 4, 64, 2, 64}}) {
     SCOPED_TRACE(shape.Name());
     const Form form = shape.is_mamba2 ? Form::kConvFused : Form::kLinearBFloat16;
@@ -634,7 +638,8 @@ TEST_F(MultiStepCudaTest, LongPrefill) {
   constexpr int32_t kTokens{700}, kLog{20}, kRows{9};
   const auto run = [this](auto&&... args) { Run(args...); };
   for (const MultiStepShape& shape :
-       {MultiStepShape{false, 0, 130, 1, 16}, MultiStepShape{true, 3, 64, 1, 128}}) {
+       {MultiStepShape{false, 0, 130, 1, 16}, MultiStepShape{false, 0, 130, 10, 16},
+        MultiStepShape{true, 3, 64, 1, 128}}) {
     SCOPED_TRACE(shape.Name());
     const Form form = shape.is_mamba2 ? Form::kConvFused : Form::kLinearBFloat16;
     const Text text(shape, form, kTokens, 90);
@@ -653,7 +658,8 @@ TEST_F(MultiStepCudaTest, LongPrefill) {
 
 TEST_F(MultiStepCudaTest, StatesBeyondTheLimitsAreRefused) {
   for (const MultiStepShape& shape :
-       {MultiStepShape{true, 1, 1, 1, 257}, MultiStepShape{false, 0, 1, 1, 129}}) {
+       {MultiStepShape{true, 1, 1, 1, 257}, MultiStepShape{false, 0, 1, 1, 129},
+        MultiStepShape{false, 0, 32, 32, 9}}) {
     SCOPED_TRACE(shape.Name());
     MultiStepState state(shape, 1, 1, 0);
     HostRowPlan plan({Rows(0, 0, 0, 0, 0)});

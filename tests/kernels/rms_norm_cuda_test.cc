@@ -19,19 +19,37 @@ using testing::RandomValues;
 
 class RmsNormCudaTest : public testing::CudaTest {};
 
+enum class Form { kPlain, kSum, kGateFirst, kGateLast };
+using enum Form;
 struct Case {
   int64_t dim, group_dim;
-  bool gate, weight;
+  Form form;
+  bool weight;
   int64_t gap;  // elements between rows beyond dim
   bool misalign;
 };
-constexpr Case kCases[] = {{1, 1, false, true, 5, false},       {2, 2, true, true, 5, true},
-                           {3, 1, true, false, 5, false},       {31, 31, false, true, 5, false},
-                           {32, 32, true, true, 4, false},      {33, 11, true, true, 5, false},
-                           {127, 127, true, true, 5, false},    {320, 320, false, true, 4, false},
-                           {640, 320, true, true, 4, true},     {1024, 1024, false, true, 0, false},
-                           {1031, 1031, false, false, 5, true}, {2560, 2560, false, true, 0, false},
-                           {5120, 5120, true, true, 4, false},  {5120, 640, true, true, 4, false}};
+constexpr Case kCases[] = {{1, 1, kPlain, true, 5, false},
+                           {2, 2, kGateFirst, true, 5, true},
+                           {3, 1, kGateFirst, false, 5, false},
+                           {31, 31, kPlain, true, 5, false},
+                           {32, 32, kGateFirst, true, 4, false},
+                           {33, 11, kGateFirst, true, 5, false},
+                           {127, 127, kGateFirst, true, 5, false},
+                           {320, 320, kPlain, true, 4, false},
+                           {640, 320, kGateFirst, true, 4, true},
+                           {1024, 1024, kPlain, true, 0, false},
+                           {1031, 1031, kPlain, false, 5, true},
+                           {2560, 2560, kPlain, true, 0, false},
+                           {5120, 5120, kGateFirst, true, 4, false},
+                           {5120, 640, kGateFirst, true, 4, false},
+                           {1, 1, kSum, true, 5, false},
+                           {127, 127, kSum, false, 5, false},
+                           {320, 320, kSum, true, 4, false},
+                           {2560, 2560, kSum, true, 0, true},
+                           {2, 1, kGateLast, true, 5, false},
+                           {66, 33, kGateLast, true, 5, false},
+                           {512, 128, kGateLast, true, 4, false},
+                           {1031, 1031, kGateLast, false, 5, true}};
 
 std::vector<float> Rows(int64_t rows, const Case& c, uint32_t seed, float limit) {
   const int64_t stride = c.dim + c.gap;
@@ -47,16 +65,21 @@ TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
     SCOPED_TRACE("dim " + std::to_string(c.dim) + " group " + std::to_string(c.group_dim));
     constexpr int32_t kRows{17};
     const int64_t stride = c.dim + c.gap;
+    const bool has_gate = c.form == kGateFirst || c.form == kGateLast, has_addend = c.form == kSum;
     const std::vector<float> input = Rows(kRows, c, 1, 3), gate = Rows(kRows, c, 2, 8);
+    const std::vector<float> addend = Rows(kRows, c, 4, 3);
     const std::vector<float> weight = RandomValues(c.dim, 3);
     std::vector<float> expected(kRows * c.dim);
     RmsNormParams params = {.input = input.data(),
-                            .gate = c.gate ? gate.data() : nullptr,
+                            .addend = has_addend ? addend.data() : nullptr,
+                            .gate = has_gate ? gate.data() : nullptr,
+                            .gate_last = c.form == kGateLast,
                             .weight = c.weight ? weight.data() : nullptr,
                             .output = expected.data(),
                             .dim = c.dim,
                             .group_dim = c.group_dim,
                             .input_stride = stride,
+                            .addend_stride = stride,
                             .gate_stride = stride,
                             .output_stride = c.dim,
                             .eps = 1e-5f,
@@ -68,8 +91,10 @@ TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
 
     const auto device_input = Upload(input, c.misalign), device_gate = Upload(gate, c.misalign);
     const auto device_weight = Upload(weight, c.misalign);
+    const auto device_addend = Upload(addend, c.misalign);
     params.input = device_input.data();
-    params.gate = c.gate ? device_gate.data() : nullptr;
+    params.addend = has_addend ? device_addend.data() : nullptr;
+    params.gate = has_gate ? device_gate.data() : nullptr;
     params.weight = c.weight ? device_weight.data() : nullptr;
     std::vector<float> all;
     for (const int32_t rows : {kRows, 16, 5, 1, 0}) {
@@ -93,10 +118,13 @@ TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
     // The last row alone, in place, at another alignment: the same bits.
     const std::vector<float> last(input.end() - stride, input.end());
     const std::vector<float> last_gate(gate.end() - stride, gate.end());
+    const std::vector<float> last_addend(addend.end() - stride, addend.end());
     const auto in_place = Upload(last, !c.misalign), gate_alone = Upload(last_gate, !c.misalign);
+    const auto addend_alone = Upload(last_addend, !c.misalign);
     const auto one = Upload(std::vector<int32_t>{1});
     params.input = params.output = in_place.data();
-    params.gate = c.gate ? gate_alone.data() : nullptr;
+    params.addend = has_addend ? addend_alone.data() : nullptr;
+    params.gate = has_gate ? gate_alone.data() : nullptr;
     params.output_stride = stride;
     params.num_rows = one.data();
     params.max_rows = 1;
