@@ -38,8 +38,8 @@ struct HeadPages {
 
 HeadPages PagesOf(const AttentionParams& p, int32_t slot, int64_t part_offset, int64_t kv_head) {
   return {p.cache.tables[slot],
-          part_offset + kv_head * kKvPagePositions * p.head_dim *
-                            static_cast<int64_t>(SizeOf(p.cache.dtype)),
+          part_offset +
+              kv_head * kKvPagePositions * p.head_dim * static_cast<int64_t>(SizeOf(p.cache.dtype)),
           p.head_dim};
 }
 

@@ -21,7 +21,8 @@ std::vector<double> Prepared(const AttentionParams& a, const float* head, const 
   }
   const int64_t half = a.rotary_dim / 2;
   for (int64_t i = 0; i < half; ++i) {
-    const double angle = static_cast<float>(p) * a.inv_freq[i];  // a float32, as transformers has it
+    const double angle =
+        static_cast<float>(p) * a.inv_freq[i];  // a float32, as transformers has it
     const double first = x[i], second = x[i + half];
     x[i] = first * std::cos(angle) - second * std::sin(angle);
     x[i + half] = second * std::cos(angle) + first * std::sin(angle);
@@ -37,8 +38,7 @@ void Attend(const AttentionParams& a, const SequenceRows& seq, int64_t r) {
            (g * kKvPagePositions + s % kKvPagePositions) * a.head_dim * SizeOf(a.cache.dtype);
   };
   for (int64_t g = 0; g < a.num_kv_heads; ++g) {
-    const auto k =
-        Prepared(a, a.key + row * a.key_stride + g * a.head_dim, a.key_norm, p);
+    const auto k = Prepared(a, a.key + row * a.key_stride + g * a.head_dim, a.key_norm, p);
     const float* v = a.value + row * a.value_stride + g * a.head_dim;
     for (int64_t i = 0; i < a.head_dim; ++i) {
       ReferenceStore(head_at(g, p, a.cache.key_offset), a.cache.dtype, i, static_cast<float>(k[i]));
@@ -47,8 +47,7 @@ void Attend(const AttentionParams& a, const SequenceRows& seq, int64_t r) {
   }
   for (int64_t h = 0; h < a.num_heads; ++h) {
     const int64_t g = h / (a.num_heads / a.num_kv_heads);
-    const auto q =
-        Prepared(a, a.query + row * a.query_stride + h * a.head_dim, a.query_norm, p);
+    const auto q = Prepared(a, a.query + row * a.query_stride + h * a.head_dim, a.query_norm, p);
     const int64_t first = a.window > 0 ? std::max<int64_t>(0, p - a.window + 1) : 0;
     std::vector<double> scores(p + 1 - first), sums(a.head_dim);
     for (int64_t s = first; s <= p; ++s) {
@@ -64,8 +63,7 @@ void Attend(const AttentionParams& a, const SequenceRows& seq, int64_t r) {
       const double weight = std::exp(scores[s - first] - max);
       total += weight;
       for (int64_t i = 0; i < a.head_dim; ++i) {
-        sums[i] +=
-            weight * ReferenceLoad(head_at(g, s, a.cache.value_offset), a.cache.dtype, i);
+        sums[i] += weight * ReferenceLoad(head_at(g, s, a.cache.value_offset), a.cache.dtype, i);
       }
     }
     for (int64_t i = 0; i < a.head_dim; ++i) {
