@@ -51,8 +51,16 @@ struct SlotControl {
   int32_t draft[kMaxDraft];
   int32_t draft_is_sampled;  // proposals were drawn from draft_probs; 0: they are certain
 
+  // What kAutoDraft knows of the slot (draft_length.h): proposals at a position whose predecessors
+  // of the round were all accepted, and of them those that were accepted, old ones counting less.
+  float reached[kMaxDraft];
+  float accepted_of_reached[kMaxDraft];
+  int32_t probe_interval;  // plain rounds from one probe to the next; 0: the first length there is
+  int32_t plain_rounds;    // since the last round with proposals
+  int32_t probing;         // 1: wants proposals until the drafter has seen enough to make some
+  float probe_allowance;   // time that probes may cost, in plain rounds
+
   // Since the request joined.
-  float acceptance;  // moving average of the acceptance rate, for kAutoDraft
   int32_t rounds;
   int32_t drafted;
   int32_t accepted;
@@ -60,10 +68,31 @@ struct SlotControl {
   int32_t accepted_at[kMaxDraft];
 };
 
+// What a round takes when `num_slots` slots are active, in microseconds.
+struct RoundCosts {
+  int32_t num_slots;
+  float round_us[kMaxDraft + 1];  // every slot with so many proposals
+  float row_us[kMaxDraft + 1];    // one proposal less of one slot saves so much, of so many
+  float catch_up_us;              // one pass of the drafter over tokens it has not seen
+};
+
+inline constexpr int kMaxCostTables{8};
+
+// What kAutoDraft decides by, in device memory.
+struct DraftControl {
+  RoundCosts costs[kMaxCostTables];  // by ascending num_slots
+  int32_t num_costs;                 // at least 1
+  // Of all requests, as the slots' own counts of these names.
+  int32_t reached[kMaxDraft];
+  int32_t accepted_of_reached[kMaxDraft];
+  int32_t rounds;
+};
+
 struct ControlBlock {
   SlotControl* slots;  // [num_slots]
   float* draft_probs;  // [num_slots, max_draft, vocab] distributions the proposals were drawn
                        // from; may be null if nothing is sampled
+  DraftControl* drafting;  // may be null if no slot has kAutoDraft
   int32_t num_slots;
   int32_t max_draft;    // largest K of any slot, <= kMaxDraft
   int32_t vocab_size;   // columns of logits and draft_probs

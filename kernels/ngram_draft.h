@@ -1,5 +1,7 @@
 // Prompt lookup: proposes what followed the latest earlier occurrence of the text's own last n
 // tokens, the longest n in [min_ngram, max_ngram] that occurs. Proposals are certain (q = 1).
+// Where lots decide what is accepted there must be something to accept: what is not found is filled
+// up with the last token.
 #ifndef SIDEWINDER_KERNELS_NGRAM_DRAFT_H_
 #define SIDEWINDER_KERNELS_NGRAM_DRAFT_H_
 

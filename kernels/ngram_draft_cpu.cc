@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/ngram_draft.h"
+#include "kernels/round_rules.h"
 
 namespace sidewinder {
 namespace {
@@ -25,6 +26,7 @@ void NgramDraftCpu(ExecutionContext&, const NgramDraftParams& params) {
          n >= params.min_ngram && source < 0; --n) {
       source = FindContinuation(slot.tokens, slot.num_tokens, n);
     }
+    if (source < 0 && AcceptsByLot(slot)) source = slot.num_tokens - 1;
     if (source < 0) continue;
     // Past the end of the text the proposals themselves go on: a repetition repeats.
     for (int32_t k = 0; k < slot.draft_limit; ++k, ++source) {

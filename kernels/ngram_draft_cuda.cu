@@ -9,6 +9,7 @@
 #include "kernels/common/host_device.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/ngram_draft.h"
+#include "kernels/round_rules.h"
 
 namespace sidewinder {
 namespace {
@@ -62,10 +63,12 @@ __global__ void __launch_bounds__(kThreads)
   best = Reduce(storage).Reduce(best, Latest());
   if (threadIdx.x == 0) winner = best;
   __syncthreads();
-  if (static_cast<int32_t>(winner >> 32) < params.min_ngram) return;
+  const bool found = static_cast<int32_t>(winner >> 32) >= params.min_ngram;
+  if (!found && !AcceptsByLot(slot)) return;
 
   // Past the end of the text the proposals themselves go on: a repetition repeats.
-  const int32_t source = static_cast<int32_t>(winner & 0xffffffffu);
+  const int32_t source =
+      found ? static_cast<int32_t>(winner & 0xffffffffu) : num_tokens - 1;
   const int32_t period = num_tokens - source;
   for (int32_t k = threadIdx.x; k < draft_limit; k += kThreads) {
     slot.draft[k] = tokens[source + k % period];

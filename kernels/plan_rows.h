@@ -31,7 +31,8 @@ void PlanVerifyRows(ExecutionContext& ctx, const PlanRowsParams& params);
 // Step `step` of the draft model, for every active slot that wants more than `step` proposals.
 // Step 0 evaluates the committed tokens the draft model has not seen: one after a rejection, two
 // after full acceptance, more if it paused; if they exceed the room of the plan's share of a slot,
-// the slot only catches up and proposes nothing this round. Later steps evaluate the last proposal.
+// the slot only catches up and proposes nothing this round. A slot that wants no proposals is left
+// alone. Later steps evaluate the last proposal.
 // Logits for the last row of each sequence.
 void PlanDraftRows(ExecutionContext& ctx, const PlanRowsParams& params, int32_t step,
                    int32_t max_catch_up);

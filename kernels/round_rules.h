@@ -9,49 +9,16 @@
 #include "kernels/common/host_device.h"
 #include "kernels/common/philox.h"
 #include "kernels/control_block.h"
+#include "kernels/draft_length.h"
 #include "kernels/plan_rows.h"
 #include "kernels/row_plan.h"
 
 namespace sidewinder {
 
-// K with the most expected tokens per unit of time; ties to the smaller. See begin_round.h.
-SW_HOST_DEVICE inline int32_t BestDraftLength(float acceptance, float row_cost, float draft_cost,
-                                              int32_t max_draft) {
-  const double cost = static_cast<double>(row_cost) + draft_cost;
-  int32_t best = 0;
-  double best_rate = 1.0;
-  double tokens = 1.0;
-  double power = 1.0;
-  for (int32_t k = 1; k <= max_draft; ++k) {
-    tokens = MultiplyThenAdd(power, static_cast<double>(acceptance), tokens);
-    power *= acceptance;
-    const double rate = tokens / MultiplyThenAdd(static_cast<double>(k), cost, 1.0);
-    if (rate > best_rate) {
-      best_rate = rate;
-      best = k;
-    }
-  }
-  return best;
-}
-
-// How many proposals an active slot wants.
-SW_HOST_DEVICE inline int32_t DraftLimit(const SlotControl& slot, int32_t max_draft, float row_cost,
-                                         float draft_cost) {
-  int32_t wanted = slot.draft_tokens;
-  if (wanted == kAutoDraft) {
-    wanted = BestDraftLength(slot.acceptance, row_cost, draft_cost, max_draft);
-    if (wanted == 0 && slot.rounds % kProbeInterval == 0) wanted = 1;
-  }
-  // The verifier adds a token of its own, so one less than what is missing is enough.
-  const int32_t room = slot.max_tokens - slot.num_tokens - 1;
-  return Larger(0, Smaller(wanted, Smaller(room, max_draft)));
-}
-
-SW_HOST_DEVICE inline void OpenRound(SlotControl& slot, int32_t max_draft, float row_cost,
-                                     float draft_cost) {
-  const int32_t limit = slot.active ? DraftLimit(slot, max_draft, row_cost, draft_cost) : 0;
+// Opens a slot's round; `wanted` proposals if it is active.
+SW_HOST_DEVICE inline void OpenRound(SlotControl& slot, int32_t max_draft, int32_t wanted) {
   slot.round_start = slot.num_tokens;
-  slot.draft_limit = limit;
+  slot.draft_limit = slot.active ? Larger(0, Smaller(wanted, DraftRoom(slot, max_draft))) : 0;
   slot.num_drafted = 0;
   slot.num_accepted = 0;
   slot.draft_is_sampled = 0;
@@ -112,8 +79,8 @@ SW_HOST_DEVICE inline RowShare DraftShare(const SlotControl& slot, int32_t slot_
     return share;
   }
   const int32_t unseen = slot.num_tokens - cursor.consumed;
-  const bool drafts = slot.draft_limit > 0 && unseen <= max_catch_up;
-  share.takes_part = drafts || unseen >= max_catch_up;
+  const bool drafts = unseen <= max_catch_up;
+  share.takes_part = slot.draft_limit > 0;
   share.num_logits = drafts ? 1 : 0;
   const int32_t num_rows = Smaller(unseen, max_catch_up);
   share.rows.num_rows = num_rows;
@@ -159,6 +126,11 @@ SW_HOST_DEVICE inline float RandomFor(const SlotControl& slot, int32_t position,
                        static_cast<uint32_t>(index));
 }
 
+// Whether lots and not the verifier decide which proposals are accepted.
+SW_HOST_DEVICE inline bool AcceptsByLot(const SlotControl& slot) {
+  return slot.synthetic_acceptance >= 0.0f;
+}
+
 // Whether lots accept the proposal for `position`, if they are what decides.
 SW_HOST_DEVICE inline bool SyntheticAccepts(const SlotControl& slot, int32_t position) {
   return RandomFor(slot, position, RandomPurpose::kSynthetic) < slot.synthetic_acceptance;
@@ -193,18 +165,12 @@ SW_HOST_DEVICE inline void CommitTokens(SlotControl& slot, int32_t accepted, int
 }
 
 SW_HOST_DEVICE inline void CountRound(SlotControl& slot) {
-  // About the last 25 proposals' worth of history: reacts within a paragraph, does not jitter.
-  constexpr float kMemory{0.96f};
   const int32_t num_drafted = slot.num_drafted, num_accepted = slot.num_accepted;
-  float acceptance = slot.acceptance;
   for (int32_t j = 0; j < num_drafted; ++j) {
     ++slot.drafted_at[j];
     if (j < num_accepted) ++slot.accepted_at[j];
-    if (j <= num_accepted) {  // proposals behind the first conflict say nothing
-      acceptance = MultiplyThenAdd(kMemory, acceptance, j < num_accepted ? 1.0f - kMemory : 0.0f);
-    }
   }
-  slot.acceptance = acceptance;
+  CountAcceptance(slot);
   ++slot.rounds;
   slot.drafted += num_drafted;
   slot.accepted += num_accepted;

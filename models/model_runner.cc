@@ -65,6 +65,8 @@ absl::Status ModelRunner::Reserve(ExecutionContext& ctx, int32_t slot, int64_t p
 
 void ModelRunner::Forward(ExecutionContext& ctx, int32_t rows) {
   const RowPlan pass = plan(rows);
+  // The CPU has executed the plan already: a pass of no rows would only cost its parallel regions.
+  if (ctx.device == DeviceType::kCpu && *pass.num_rows == 0) return;
   model_->network().Forward(ctx, pass, store_, scratch_.as<float>(), logits_.as<float>());
   AdvanceCursors(ctx, pass, store_.cursors());
 }

@@ -17,15 +17,8 @@
 namespace sidewinder {
 namespace {
 
-// One more verified row in verifier passes: weights are streamed once for all rows, arithmetic and
-// logits are not free. Measured with `sidewinder bench --draft ngram` on two cores
-// (docs/benchmarks.md).
+// One more verified row in verifier passes, where nothing else is known.
 constexpr float kRowCost{0.08f};
-// On a GPU the rows of a pass fill columns of the tensor cores that are there anyway.
-constexpr float kRowCostCuda{0.02f};
-
-// A new request expects its proposals to be about this good.
-constexpr float kInitialAcceptance{0.7f};
 
 // Rounds that a GPU may be ahead of the host: more than a host that streams text falls behind.
 constexpr int32_t kLogRounds{64};
@@ -65,6 +58,10 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(DecoderOptions options)
   decoder->records_rounds_ = record == nullptr || std::string(record) != "0";
   SW_RETURN_IF_ERROR(decoder->Allocate(options));
   SW_RETURN_IF_ERROR(decoder->drafter_->Attach(decoder->control_));
+  SW_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream,
+                      options.model->device().CreateStream(/*num_threads=*/1));
+  decoder->WriteCosts(stream->context(), std::move(options.costs));
+  SW_RETURN_IF_ERROR(stream->Synchronize());
   return decoder;
 }
 
@@ -90,13 +87,32 @@ absl::Status Decoder::Allocate(const DecoderOptions& options) {
           .capacity = kLogRounds,
           .published = published_host(),
           .limit = limit_host()};
+  SW_ASSIGN_OR_RETURN(drafting_, device.Allocate(sizeof(DraftControl), "the control block"));
   control_ = {.slots = device_slots_.as<SlotControl>(),
               .draft_probs = draft_probs_.as<float>(),
+              .drafting = drafting_.as<DraftControl>(),
               .num_slots = num_slots,
               .max_draft = options.max_draft,
               .vocab_size = static_cast<int32_t>(info.vocab_size),
               .vocab_limit = static_cast<int32_t>(info.vocab_limit)};
   return absl::OkStatus();
+}
+
+void Decoder::WriteCosts(ExecutionContext& ctx, std::vector<RoundCosts> costs) {
+  if (costs.empty()) {
+    RoundCosts unknown = {.num_slots = control_.num_slots, .catch_up_us = 0.0f};
+    for (int32_t k = 0; k <= kMaxDraft; ++k) {
+      const float proposals = static_cast<float>(k);
+      unknown.round_us[k] = 1.0f + proposals * (kRowCost + drafter_->CostPerProposal());
+      unknown.row_us[k] = kRowCost / static_cast<float>(control_.num_slots);
+    }
+    costs.push_back(unknown);
+  }
+  DraftControl drafting = {};
+  SW_CHECK(costs.size() <= kMaxCostTables) << "more tables of costs than there is room for";
+  std::copy(costs.begin(), costs.end(), drafting.costs);
+  drafting.num_costs = static_cast<int32_t>(costs.size());
+  CopyIn(ctx, control_.drafting, &drafting, sizeof(drafting));
 }
 
 absl::Status Decoder::FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRequest& request) {
@@ -119,7 +135,6 @@ absl::Status Decoder::FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRe
   control.coupled = request.coupled;
   control.synthetic_acceptance = request.synthetic_acceptance;
   control.num_tokens = static_cast<int32_t>(request.tokens.size());
-  control.acceptance = kInitialAcceptance;
   control.active = 1;
 
   DeviceMemory& device_tokens = device_tokens_[slot];
@@ -177,9 +192,9 @@ absl::Status Decoder::ResumeFork(Stream& stream, int32_t slot, const SlotRequest
 }
 
 void Decoder::EnqueueRound(ExecutionContext& ctx, bool sampling, bool in_loop, uint64_t condition) {
-  const float row_cost = ctx.device == DeviceType::kCpu ? kRowCost : kRowCostCuda;
-  BeginRound(
-      ctx, {.control = control_, .row_cost = row_cost, .draft_cost = drafter_->CostPerProposal()});
+  BeginRound(ctx, {.control = control_,
+                   .draft_cursors = drafter_->Cursors(),
+                   .max_catch_up = drafter_->MaxCatchUp()});
   drafter_->Draft(ctx, sampling);
   PlanVerifyRows(ctx, verifier_->PlanParams(control_));
   verifier_->Forward(ctx);

@@ -32,6 +32,9 @@ struct DecoderOptions {
   int32_t max_draft = 4;    // 0..kMaxDraft
   int32_t prefill_chunk = 64;
   bool sampling = true;  // slots may sample: keeps the drafter's distributions
+  // What slots with kAutoDraft decide by (cost_model.h). Empty: nothing is known, and a proposal
+  // costs what the drafter says.
+  std::vector<RoundCosts> costs;
 };
 
 // A request as a slot sees it.
@@ -108,6 +111,7 @@ class Decoder {
  private:
   Decoder() = default;
   absl::Status Allocate(const DecoderOptions& options);
+  void WriteCosts(ExecutionContext& ctx, std::vector<RoundCosts> costs);
   absl::Status FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRequest& request);
   void WriteSlot(ExecutionContext& ctx, int32_t slot);
   void EnqueueRound(ExecutionContext& ctx, bool sampling, bool in_loop, uint64_t condition);
@@ -129,6 +133,7 @@ class Decoder {
   std::vector<DeviceMemory> device_tokens_;
   DeviceMemory device_slots_;
   DeviceMemory draft_probs_;
+  DeviceMemory drafting_;
 
   // The round log: `published` and `limit`, then the records.
   DeviceMemory shared_;

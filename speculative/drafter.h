@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "kernels/common/execution.h"
 #include "kernels/control_block.h"
+#include "kernels/row_plan.h"
 
 namespace sidewinder {
 
@@ -52,8 +53,14 @@ class Drafter {
   }
   virtual void Release(ExecutionContext&, int32_t /*slot*/) {}
 
-  // Cost of one proposal in verifier passes, for the choice of the draft length.
+  // Cost of one proposal in verifier passes, for the choice of the draft length where nothing has
+  // been measured.
   virtual float CostPerProposal() const { return 0.0f; }
+  // Of a drafter that consumes the text as a model does: how far it has come in each slot, in device
+  // memory, and how many tokens it can see in one round and still propose. It is left behind while
+  // the automatic draft length is 0.
+  virtual const StateCursor* Cursors() const { return nullptr; }
+  virtual int32_t MaxCatchUp() const { return 0; }
   virtual DrafterMemory Memory() const { return {}; }
   // StateStore::max_position() of a drafter with attention: a recorded round is valid as long as it
   // stays the same.

@@ -12,10 +12,12 @@
 #include "absl/strings/str_format.h"
 #include "runtime/device.h"
 #include "runtime/status_macros.h"
+#include "speculative/cost_model.h"
 #include "speculative/decoder.h"
 #include "speculative/drafter_registry.h"
 #include "speculative/state_file.h"
 #include "speculative/text_stream.h"
+#include "speculative/tuning_profile.h"
 
 namespace sidewinder {
 namespace {
@@ -154,6 +156,7 @@ class Engine::Impl {
 
   const EngineOptions& options() const { return options_; }
   EngineMemory memory() const;
+  const RoundCostModel& cost_model() const { return cost_model_; }
   absl::StatusOr<RequestId> Submit(Request request);
   absl::StatusOr<std::vector<RequestUpdate>> Step(int64_t rounds);
   absl::Status Run(const std::function<bool(const RequestUpdate&)>& on_update);
@@ -200,6 +203,7 @@ class Engine::Impl {
 
   EngineOptions options_;
   std::unique_ptr<Stream> stream_;
+  RoundCostModel cost_model_;
   std::unique_ptr<Decoder> decoder_;
   std::vector<int32_t> free_slots_;
   std::map<RequestId, Job> jobs_;
@@ -214,6 +218,8 @@ absl::StatusOr<std::unique_ptr<Engine::Impl>> Engine::Impl::Create(EngineOptions
   EngineOptions& chosen = impl->options_;
   const Device& device = chosen.model->device();
   SW_ASSIGN_OR_RETURN(impl->stream_, device.CreateStream(chosen.num_threads));
+  SW_ASSIGN_OR_RETURN(impl->cost_model_, FindCostModel(chosen));
+  if (chosen.prefill_chunk == 0) chosen.prefill_chunk = impl->cost_model_.prefill_chunk;
   if (chosen.prefill_chunk == 0) {
     chosen.prefill_chunk = device.type() == DeviceType::kCpu ? kCpuPrefillChunk : kCudaPrefillChunk;
   }
@@ -228,6 +234,11 @@ absl::StatusOr<std::unique_ptr<Engine::Impl>> Engine::Impl::Create(EngineOptions
                                                                          : chosen.draft_tokens;
   decoder.prefill_chunk = chosen.prefill_chunk;
   SW_ASSIGN_OR_RETURN(decoder.drafter, CreateDrafter(chosen, decoder.state, decoder.max_draft));
+  if (chosen.drafter.kind == DrafterOptions::Kind::kCustom && !impl->cost_model_.measured) {
+    impl->cost_model_ =
+        BuiltInCostModel(*chosen.model, nullptr, decoder.drafter->CostPerProposal());
+  }
+  decoder.costs = CostTables(impl->cost_model_, chosen.max_sequences);
   SW_ASSIGN_OR_RETURN(impl->decoder_, Decoder::Create(std::move(decoder)));
   for (int32_t slot = chosen.max_sequences - 1; slot >= 0; --slot) {
     impl->free_slots_.push_back(slot);
@@ -596,6 +607,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
 
 const EngineOptions& Engine::options() const { return impl_->options(); }
 EngineMemory Engine::memory() const { return impl_->memory(); }
+const RoundCostModel& Engine::cost_model() const { return impl_->cost_model(); }
 absl::StatusOr<RequestId> Engine::Submit(Request request) {
   return impl_->Submit(std::move(request));
 }

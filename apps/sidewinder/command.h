@@ -18,6 +18,7 @@ void AddScore(CLI::App& app, Run& run);
 void AddTokenize(CLI::App& app, Run& run);
 void AddBench(CLI::App& app, Run& run);
 void AddInspect(CLI::App& app, Run& run);
+void AddTune(CLI::App& app, Run& run);
 
 }  // namespace sidewinder::cli
 

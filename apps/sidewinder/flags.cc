@@ -183,6 +183,9 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
       ->check(OneOf({kRejection, kCoupled}))
       ->capture_default_str()
       ->type_name("METHOD");
+  app.add_option("--profile", flags.profile,
+                 "Tuning profile for --draft-tokens auto (see sidewinder tune); builtin:\nnone; default: the one in the cache if it fits")
+      ->type_name("FILE.json");
   app.add_option("--synthetic-acceptance", flags.synthetic_acceptance,
                  "Accept every proposal with probability P whatever the verifier says, to\n"
                  "measure speed with random weights; the text is then meaningless")
@@ -201,6 +204,7 @@ EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& mode
       flags.acceptance == kRejection ? AcceptanceMethod::kRejection : AcceptanceMethod::kCoupled;
   options.prefill_chunk = flags.prefill_chunk;
   options.num_threads = model.threads;
+  options.tuning_profile = flags.profile;
   options.synthetic_acceptance = flags.synthetic_acceptance;
   return options;
 }

@@ -37,13 +37,15 @@ absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const Model
 // --temperature --top-k --top-p --min-p --seed
 void AddSamplingFlags(CLI::App& app, SamplingParams& sampling);
 
-// --checkpoint-policy --checkpoint-stride --acceptance --prefill-chunk --synthetic-acceptance
+// --checkpoint-policy --checkpoint-stride --acceptance --prefill-chunk --profile
+// --synthetic-acceptance
 struct EngineFlags {
   std::string checkpoint_policy = "every-round";
   std::string acceptance = "rejection";
   int32_t checkpoint_stride = EngineOptions().checkpoint_stride;
   int32_t prefill_chunk = EngineOptions().prefill_chunk;
   double synthetic_acceptance = EngineOptions().synthetic_acceptance;
+  std::string profile;
 };
 void AddEngineFlags(CLI::App& app, EngineFlags& flags);
 // Everything but model, drafter, draft tokens and slots.

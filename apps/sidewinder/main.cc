@@ -71,6 +71,7 @@ int Main(int argc, char** argv) {
   AddTokenize(app, run);
   AddBench(app, run);
   AddInspect(app, run);
+  AddTune(app, run);
   absl::Status status;
   try {
     app.parse(argc, argv);

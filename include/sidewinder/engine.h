@@ -30,6 +30,7 @@ inline constexpr int kMaxStopTokens{16};    // distinct stop tokens of a request
 inline constexpr int kMaxNewTokens{1 << 24};  // of one request
 
 class Drafter;
+struct RoundCostModel;
 
 // Names and meanings as in Hugging Face and vLLM. The filters apply in the order temperature,
 // top_k, top_p, min_p, each to what the one before left.
@@ -143,6 +144,10 @@ struct EngineOptions {
   AcceptanceMethod acceptance = AcceptanceMethod::kRejection;
   int32_t prefill_chunk = 0;  // prompt tokens evaluated at once, 1..4096; 0: what suits the device
   int32_t num_threads = 0;    // 0: one per core
+  // A tuning profile (sidewinder/tuning.h), for kAutoDraftTokens and what is left to be chosen by
+  // the device. Empty: the one that `sidewinder tune` wrote for these models on this device if there
+  // is one, else built-in figures; "builtin": those.
+  std::string tuning_profile;
   // Forces proposals to be accepted with this probability, 0..1, whatever the verifier says: for
   // benchmarks of speed with random weights; < 0: off. The text is then meaningless.
   double synthetic_acceptance = -1;
@@ -166,6 +171,8 @@ class Engine {
   const EngineOptions& options() const;
   // What the engine allocated for each of its slots; fixed from Create on.
   EngineMemory memory() const;
+  // What the automatic draft length decides by, and where it comes from.
+  const RoundCostModel& cost_model() const;
 
   // Queues a request. It joins as soon as a slot is free. InvalidArgument if it is malformed.
   absl::StatusOr<RequestId> Submit(Request request);

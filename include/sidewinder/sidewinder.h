@@ -6,5 +6,6 @@
 #include "sidewinder/model.h"      // IWYU pragma: export
 #include "sidewinder/system.h"     // IWYU pragma: export
 #include "sidewinder/tokenizer.h"  // IWYU pragma: export
+#include "sidewinder/tuning.h"     // IWYU pragma: export
 
 #endif  // SIDEWINDER_SIDEWINDER_H_

@@ -61,6 +61,8 @@ void ModelDrafter::Commit(ExecutionContext& ctx) {
   RollBackCursors(ctx, control_, runner_->store().cursors());
 }
 
+int32_t ModelDrafter::MaxCatchUp() const { return kMaxCatchUp; }
+
 DrafterMemory ModelDrafter::Memory() const {
   return {.state_bytes = runner_->store().CheckpointBytes(),
           .replay_bytes = runner_->store().LogBytes()};

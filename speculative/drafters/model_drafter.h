@@ -36,6 +36,8 @@ class ModelDrafter final : public Drafter {
   }
   void Release(ExecutionContext& ctx, int32_t slot) override { runner_->store().Reset(ctx, slot); }
   float CostPerProposal() const override { return cost_per_proposal_; }
+  const StateCursor* Cursors() const override { return runner_->store().cursors(); }
+  int32_t MaxCatchUp() const override;
   DrafterMemory Memory() const override;
   int64_t MaxPosition() const override { return runner_->store().max_position(); }
 

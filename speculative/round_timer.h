@@ -1,0 +1,70 @@
+// Times rounds of a decoder as they are in a generation: on a GPU in a recorded loop, without the
+// host.
+#ifndef SIDEWINDER_SPECULATIVE_ROUND_TIMER_H_
+#define SIDEWINDER_SPECULATIVE_ROUND_TIMER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/device.h"
+#include "sidewinder/tuning.h"
+#include "speculative/decoder.h"
+
+namespace sidewinder {
+
+// Median, 10 % and 90 % quantile; zeros if there are none.
+Spread SpreadOf(std::vector<double> values);
+
+struct RoundTimerOptions {
+  std::shared_ptr<const Model> model;
+  std::shared_ptr<const Model> draft;  // may be null: proposals that cost next to nothing
+  int32_t num_threads = 0;
+  int32_t batch = 1;
+  CheckpointPolicy policy = CheckpointPolicy::kEveryRound;
+  int32_t stride = 16;
+  int32_t max_draft = 8;
+  int32_t prefill_chunk = 64;
+  std::vector<RoundCosts> costs;  // for kAutoDraft
+};
+
+class RoundTimer {
+ public:
+  // ResourceExhausted: such a batch does not fit.
+  static absl::StatusOr<std::unique_ptr<RoundTimer>> Create(const RoundTimerOptions& options);
+
+  struct Result {
+    Spread round_us;
+    Spread token_us;  // of one sequence
+  };
+
+  // Rounds with so many proposals (or kAutoDraft), each of which is accepted with this probability,
+  // by lot. Takes about `seconds`, at least a few rounds.
+  absl::StatusOr<Result> Rounds(int32_t draft_tokens, double acceptance, double seconds);
+
+  // Microseconds a token of evaluating a prompt of `tokens` tokens, by the model alone.
+  absl::StatusOr<Spread> Prefill(int32_t tokens, double seconds);
+
+ private:
+  explicit RoundTimer(RoundTimerOptions options) : options_(std::move(options)) {}
+  absl::Status BeginAll(int32_t draft_tokens, double acceptance, int64_t rounds);
+  void ReleaseAll();
+  absl::StatusOr<double> TimeRounds(int64_t rounds);  // microseconds of all of them
+
+  RoundTimerOptions options_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Decoder> decoder_;
+};
+
+// What one more small op in a round takes, and a round that only opens and closes. On a CPU an op
+// is a parallel region.
+struct LaunchCosts {
+  Spread op_us;
+  Spread empty_round_us;
+};
+absl::StatusOr<LaunchCosts> MeasureLaunchCosts(const Device& device, int32_t num_threads);
+
+}  // namespace sidewinder
+
+#endif  // SIDEWINDER_SPECULATIVE_ROUND_TIMER_H_
