@@ -326,6 +326,11 @@ void Decoder::Truncate(ExecutionContext& ctx, int32_t slot, int32_t num_tokens) 
   drafter_->Commit(ctx);
 }
 
+void Decoder::SetDraftTokens(ExecutionContext& ctx, int32_t slot, int32_t draft_tokens) {
+  slots_[slot].draft_tokens = draft_tokens;
+  CopyIn(ctx, &control_.slots[slot].draft_tokens, &draft_tokens, sizeof(draft_tokens));
+}
+
 void Decoder::Stop(ExecutionContext& ctx, int32_t slot) {
   if (slots_[slot].active == 0) return;
   slots_[slot].active = 0;

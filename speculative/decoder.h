@@ -88,6 +88,9 @@ class Decoder {
   // round is pending.
   void Truncate(ExecutionContext& ctx, int32_t slot, int32_t num_tokens);
 
+  // Between rounds: K of the slot from now on, 0..max_draft or kAutoDraft.
+  void SetDraftTokens(ExecutionContext& ctx, int32_t slot, int32_t draft_tokens);
+
   // Between rounds: the slot takes no part in further rounds; its text and state stay.
   void Stop(ExecutionContext& ctx, int32_t slot);
 

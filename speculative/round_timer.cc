@@ -18,8 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int32_t kPromptTokens{16};
-constexpr int32_t kSamples{9};
-constexpr int32_t kMinSamples{3};
+constexpr int32_t kSamples{9};  // of things that are quick
 constexpr double kSampleUs{4000};  // long beside the clock and the launch of a loop
 constexpr int64_t kMaxSampleRounds{256};
 
@@ -32,6 +31,21 @@ double Quantile(const std::vector<double>& sorted, double q) {
   const auto below = static_cast<size_t>(at);
   const size_t above = std::min(below + 1, sorted.size() - 1);
   return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
+// On a CPU that others use too, a thread loses it for milliseconds now and then. Rounds that took
+// more than twice the median are left out: no work of a round varies so much.
+double MeanOfUndisturbed(std::vector<double> us) {
+  std::sort(us.begin(), us.end());
+  const double limit = 2 * Quantile(us, 0.5);
+  double sum = 0;
+  int64_t count = 0;
+  for (const double one : us) {
+    if (one > limit) break;
+    sum += one;
+    ++count;
+  }
+  return sum / static_cast<double>(count);
 }
 
 // Any tokens will do: the time of a round does not depend on them.
@@ -84,19 +98,23 @@ absl::StatusOr<std::unique_ptr<RoundTimer>> RoundTimer::Create(const RoundTimerO
   return timer;
 }
 
-absl::Status RoundTimer::BeginAll(int32_t draft_tokens, double acceptance, int64_t rounds) {
+absl::Status RoundTimer::BeginAll(double acceptance, int64_t tokens) {
   const std::vector<int32_t> prompt = Prompt(*options_.model, kPromptTokens);
-  const int64_t longest = draft_tokens == kAutoDraft ? options_.max_draft : draft_tokens;
   for (int32_t slot = 0; slot < options_.batch; ++slot) {
     SlotRequest request;
     request.tokens = prompt;
-    request.max_tokens = static_cast<int32_t>(kPromptTokens + (rounds + 1) * (longest + 1));
-    request.draft_tokens = draft_tokens;
-    request.sequence = static_cast<uint32_t>(slot);
+    request.max_tokens = static_cast<int32_t>(kPromptTokens + tokens + kMaxDraft + 1);
+    request.sequence = next_sequence_++;  // lots of their own
     request.synthetic_acceptance = static_cast<float>(acceptance);
     SW_RETURN_IF_ERROR(decoder_->Begin(*stream_, slot, request));
   }
   return stream_->Synchronize();
+}
+
+void RoundTimer::SetDraftTokens(int32_t draft_tokens) {
+  for (int32_t slot = 0; slot < options_.batch; ++slot) {
+    decoder_->SetDraftTokens(stream_->context(), slot, draft_tokens);
+  }
 }
 
 void RoundTimer::ReleaseAll() {
@@ -105,49 +123,81 @@ void RoundTimer::ReleaseAll() {
   }
 }
 
+int64_t RoundTimer::TokensSoFar() const {
+  int64_t tokens = 0;
+  for (int32_t slot = 0; slot < options_.batch; ++slot) tokens += decoder_->slot(slot).num_tokens;
+  return tokens;
+}
+
 absl::StatusOr<double> RoundTimer::TimeRounds(int64_t rounds) {
   const Clock::time_point start = Clock::now();
+  Clock::time_point last = start;
+  std::vector<double> each;
   decoder_->Run(rounds);
   for (int64_t r = 0; r < rounds; ++r) {
     SW_ASSIGN_OR_RETURN(const bool advanced, decoder_->Next(*stream_));
     if (!advanced) return absl::InternalError("a measured text ended too early");
+    const Clock::time_point now = Clock::now();
+    each.push_back(Microseconds(now - last));
+    last = now;
   }
-  const double us = Microseconds(Clock::now() - start);
+  const double us = Microseconds(last - start);
   // The loop has ended by itself; the next one is launched anew.
   SW_RETURN_IF_ERROR(decoder_->Pause(*stream_));
-  return us;
+  if (options_.model->device().type() == DeviceType::kCuda) return us;
+  return MeanOfUndisturbed(std::move(each)) * static_cast<double>(rounds);
+}
+
+absl::Status RoundTimer::Calibrate(int32_t draft_tokens, double acceptance) {
+  const bool gpu = options_.model->device().type() == DeviceType::kCuda;
+  // The first rounds warm up and record the loop.
+  constexpr int64_t kFirstRounds{4};
+  SW_RETURN_IF_ERROR(BeginAll(acceptance, 2 * kFirstRounds * (kMaxDraft + 1)));
+  SetDraftTokens(draft_tokens);
+  SW_RETURN_IF_ERROR(TimeRounds(kFirstRounds).status());
+  SW_ASSIGN_OR_RETURN(const double us, TimeRounds(kFirstRounds));
+  ReleaseAll();
+  const int64_t least = gpu ? 16 : 5;
+  sample_rounds_[draft_tokens] = std::clamp(
+      static_cast<int64_t>(std::ceil(kSampleUs * kFirstRounds / us)), least, kMaxSampleRounds);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<RoundTimer::Sample>> RoundTimer::InTurn(
+    absl::Span<const int32_t> draft_tokens, double acceptance) {
+  int64_t tokens = 0;
+  for (const int32_t k : draft_tokens) {
+    if (sample_rounds_.count(k) == 0) SW_RETURN_IF_ERROR(Calibrate(k, acceptance));
+    const int64_t longest = k == kAutoDraft ? options_.max_draft : k;
+    tokens += (sample_rounds_[k] + 2) * (longest + 1);
+  }
+  SW_RETURN_IF_ERROR(BeginAll(acceptance, tokens));
+  std::vector<Sample> samples;
+  for (const int32_t k : draft_tokens) {
+    SetDraftTokens(k);
+    SW_RETURN_IF_ERROR(TimeRounds(2).status());  // what the last length left behind
+    const int64_t rounds = sample_rounds_[k];
+    const int64_t before = TokensSoFar();
+    SW_ASSIGN_OR_RETURN(const double us, TimeRounds(rounds));
+    const auto made = static_cast<double>(TokensSoFar() - before);
+    samples.push_back({.round_us = us / static_cast<double>(rounds),
+                       .token_us = us * options_.batch / made});
+  }
+  ReleaseAll();
+  return samples;
 }
 
 absl::StatusOr<RoundTimer::Result> RoundTimer::Rounds(int32_t draft_tokens, double acceptance,
                                                       double seconds) {
-  const bool gpu = options_.model->device().type() == DeviceType::kCuda;
-  // A first short text warms up, records the loop and says how long rounds are.
-  constexpr int64_t kFirstRounds{4};
-  SW_RETURN_IF_ERROR(BeginAll(draft_tokens, acceptance, 2 * kFirstRounds));
-  SW_RETURN_IF_ERROR(TimeRounds(kFirstRounds).status());
-  SW_ASSIGN_OR_RETURN(const double first_us, TimeRounds(kFirstRounds));
-  ReleaseAll();
-  const double round_us = first_us / kFirstRounds;
-  const int64_t least = gpu ? 16 : 2;
-  const int64_t rounds =
-      std::clamp(static_cast<int64_t>(std::ceil(kSampleUs / round_us)), least, kMaxSampleRounds);
-  const double sample_us = round_us * static_cast<double>(rounds);
-  const auto samples = static_cast<int32_t>(
-      std::clamp(seconds * 1e6 / sample_us, double{kMinSamples}, double{kSamples} * 20));
-
-  SW_RETURN_IF_ERROR(BeginAll(draft_tokens, acceptance, rounds * (samples + 1)));
-  SW_RETURN_IF_ERROR(TimeRounds(rounds).status());
-  std::vector<double> round_times, token_times;
-  for (int32_t s = 0; s < samples; ++s) {
-    int64_t tokens = 0;
-    for (int32_t slot = 0; slot < options_.batch; ++slot) tokens -= decoder_->slot(slot).num_tokens;
-    SW_ASSIGN_OR_RETURN(const double us, TimeRounds(rounds));
-    for (int32_t slot = 0; slot < options_.batch; ++slot) tokens += decoder_->slot(slot).num_tokens;
-    round_times.push_back(us / static_cast<double>(rounds));
-    token_times.push_back(us * options_.batch / static_cast<double>(tokens));
+  const Clock::time_point start = Clock::now();
+  std::vector<double> round_us, token_us;
+  for (int32_t s = 0; s < kMaxSamples; ++s) {
+    if (s >= kMinSamples && Microseconds(Clock::now() - start) > seconds * 1e6) break;
+    SW_ASSIGN_OR_RETURN(const std::vector<Sample> samples, InTurn({draft_tokens}, acceptance));
+    round_us.push_back(samples.front().round_us);
+    token_us.push_back(samples.front().token_us);
   }
-  ReleaseAll();
-  return Result{.round_us = SpreadOf(round_times), .token_us = SpreadOf(token_times)};
+  return Result{.round_us = SpreadOf(round_us), .token_us = SpreadOf(token_us)};
 }
 
 absl::StatusOr<Spread> RoundTimer::Prefill(int32_t tokens, double seconds) {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "sidewinder/tuning.h"
 #include "speculative/cost_model.h"
 #include "speculative/round_timer.h"
+#include "speculative/tuning_profile.h"
 
 namespace sidewinder {
 namespace {
@@ -30,9 +32,6 @@ using Clock = std::chrono::steady_clock;
 constexpr double kUsualAcceptance{0.8};
 constexpr int32_t kAutoMaxDraft{8};  // as the engine's
 
-// With the draft. 5 and 7 are left out on purpose: the checks predict them.
-constexpr int32_t kPairLengths[]{0, 1, 2, 3, 4, 6, 8};
-constexpr int32_t kBatchLengths[]{0, 1, 2, 4, 8};
 constexpr int32_t kCheckedLength{5};
 constexpr int32_t kBatches[]{4, 16, 32};
 constexpr int32_t kStrides[]{8, 16, 32};
@@ -61,9 +60,24 @@ std::string Today() {
   return absl::StrFormat("%04d-%02d-%02d", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday);
 }
 
+// Rounds that are measured in turn, so that what moves the machine moves all of them.
+struct Series {
+  bool draft;
+  int32_t max_draft;
+  std::vector<int32_t> lengths;
+  std::vector<int32_t> held_out;  // predicted from the others and only checked
+
+  std::vector<int32_t> All() const {
+    std::vector<int32_t> all = lengths;
+    all.insert(all.end(), held_out.begin(), held_out.end());
+    return all;
+  }
+};
+
 struct Step {
   std::string what;
-  std::function<bool(const TuningProfile&)> has;
+  double weight = 1;  // share of the time
+  std::function<bool(TuningProfile&)> has;
   std::function<absl::Status(double seconds)> measure;
 };
 
@@ -87,9 +101,10 @@ class Tuner {
         left_out = true;
         break;
       }
-      // Later steps are larger; an even share of what is left suits them all.
-      const double share = left / static_cast<double>(steps_.size() - done + 2);
-      SW_RETURN_IF_ERROR(step.measure(std::min(kLongest, share / 2)));
+      double weights = 0;
+      for (size_t i = done - 1; i < steps_.size(); ++i) weights += steps_[i].weight;
+      // Half of it for what is not measuring: memory, recording, prompts.
+      SW_RETURN_IF_ERROR(step.measure(0.5 * left * step.weight / weights));
       profile_.complete = done == static_cast<int32_t>(steps_.size());
       Choose();
       if (options_.on_progress == nullptr) continue;
@@ -105,7 +120,9 @@ class Tuner {
   }
 
  private:
-  static constexpr double kLongest{1.5};  // seconds that one measurement may take
+  struct Times {
+    std::vector<double> round_us, token_us;
+  };
 
   double Seconds() const {
     return std::chrono::duration<double>(Clock::now() - start_).count();
@@ -143,13 +160,9 @@ class Tuner {
     return absl::OkStatus();
   }
 
-  // The timer of the step at hand; consecutive steps share one.
-  absl::StatusOr<RoundTimer*> Timer(bool draft, int32_t batch, CheckpointPolicy policy,
-                                    int32_t stride, int32_t max_draft) {
-    const std::string key = absl::StrCat(draft, " ", batch, " ", static_cast<int>(policy), " ",
-                                         stride, " ", max_draft);
-    if (timer_ != nullptr && key == timer_key_) return timer_.get();
-    timer_.reset();
+  absl::StatusOr<std::unique_ptr<RoundTimer>> Timer(bool draft, int32_t batch,
+                                                    CheckpointPolicy policy, int32_t stride,
+                                                    int32_t max_draft) const {
     RoundTimerOptions options;
     options.model = options_.model;
     if (draft) options.draft = options_.draft;
@@ -161,47 +174,111 @@ class Tuner {
     if (!profile_.verify.empty()) {
       options.costs = CostTables(CostModelOf(profile_, policy, stride), batch);
     }
-    SW_ASSIGN_OR_RETURN(timer_, RoundTimer::Create(options));
-    timer_key_ = key;
-    return timer_.get();
+    return RoundTimer::Create(options);
   }
 
-  void AddRounds(bool draft, int32_t batch, CheckpointPolicy policy, int32_t stride,
-                 int32_t draft_tokens, int32_t max_draft) {
-    const auto list = [draft](auto& profile) -> auto& {
-      return draft ? profile.rounds : profile.verify;
+  static RoundMeasurement* Find(std::vector<RoundMeasurement>& list, const RoundMeasurement& like) {
+    const auto it = std::find_if(list.begin(), list.end(), [&](const RoundMeasurement& r) {
+      return r.batch == like.batch && r.policy == like.policy && r.stride == like.stride &&
+             r.draft_tokens == like.draft_tokens;
+    });
+    return it == list.end() ? nullptr : &*it;
+  }
+
+  // Rounds of a batch and policy; all of the series or none.
+  void AddRounds(int32_t batch, CheckpointPolicy policy, int32_t stride,
+                 const std::vector<Series>& series) {
+    const auto place = [=](int32_t length) {
+      return RoundMeasurement{
+          .batch = batch, .policy = policy, .stride = stride, .draft_tokens = length};
     };
-    RoundMeasurement place = {
-        .batch = batch, .policy = policy, .stride = stride, .draft_tokens = draft_tokens};
+    double weight = 0;
+    for (const Series& one : series) weight += static_cast<double>(one.lengths.size());
     steps_.push_back(
-        {.what = absl::StrFormat("round of %d with %d proposals%s", batch, draft_tokens,
-                                 draft ? " of the draft" : ""),
+        {.what = absl::StrFormat("rounds of %d, %s", batch, Name(policy)),
+         .weight = weight,
          .has =
-             [=, this](const TuningProfile& profile) {
-               const auto& rounds = list(profile);
-               return TooLarge(batch) ||
-                      std::any_of(rounds.begin(), rounds.end(), [&](const RoundMeasurement& r) {
-                        return r.batch == batch && r.policy == policy && r.stride == stride &&
-                               r.draft_tokens == draft_tokens;
-                      });
+             [=, this](TuningProfile& profile) {
+               for (const Series& one : series) {
+                 auto& list = one.draft ? profile.rounds : profile.verify;
+                 for (const int32_t k : one.lengths) {
+                   if (Find(list, place(k)) == nullptr) return batch >= too_large_;
+                 }
+               }
+               return true;
              },
          .measure =
-             [=, this](double seconds) mutable {
-               auto timer = Timer(draft, batch, policy, stride, max_draft);
-               if (absl::IsResourceExhausted(timer.status()) && batch > 1) {
-                 too_large_ = std::min(too_large_, batch);
-                 return absl::OkStatus();
-               }
-               SW_RETURN_IF_ERROR(timer.status());
-               SW_ASSIGN_OR_RETURN(const RoundTimer::Result result,
-                                   (*timer)->Rounds(draft_tokens, kUsualAcceptance, seconds));
-               place.us = result.round_us;
-               list(profile_).push_back(place);
+             [=, this](double seconds) {
+               const absl::Status measured = MeasureRounds(place(0), series, seconds);
+               if (!absl::IsResourceExhausted(measured) || batch == 1) return measured;
+               // Snapshots take more than the others: they do not speak for a batch.
+               if (policy == CheckpointPolicy::kEveryRound) too_large_ = std::min(too_large_, batch);
                return absl::OkStatus();
              }});
   }
 
-  bool TooLarge(int32_t batch) const { return batch >= too_large_; }
+  absl::Status MeasureRounds(const RoundMeasurement& like, const std::vector<Series>& series,
+                             double seconds) {
+    std::vector<std::unique_ptr<RoundTimer>> timers;
+    for (const Series& one : series) {
+      SW_ASSIGN_OR_RETURN(timers.emplace_back(), Timer(one.draft, like.batch, like.policy,
+                                                       like.stride, one.max_draft));
+    }
+    std::vector<std::map<int32_t, Times>> times(series.size());
+    const double start = Seconds();
+    for (int32_t turn = 0; turn < kMaxSamples; ++turn) {
+      if (turn >= kMinSamples && Seconds() - start > seconds) break;
+      for (size_t i = 0; i < series.size(); ++i) {
+        const std::vector<int32_t> lengths = series[i].All();
+        SW_ASSIGN_OR_RETURN(const std::vector<RoundTimer::Sample> one_each,
+                            timers[i]->InTurn(lengths, kUsualAcceptance));
+        for (size_t k = 0; k < lengths.size(); ++k) {
+          times[i][lengths[k]].round_us.push_back(one_each[k].round_us);
+          times[i][lengths[k]].token_us.push_back(one_each[k].token_us);
+        }
+      }
+    }
+    for (size_t i = 0; i < series.size(); ++i) {
+      for (const int32_t k : series[i].lengths) {
+        RoundMeasurement measured = like;
+        measured.draft_tokens = k;
+        measured.us = SpreadOf(times[i][k].round_us);
+        Store(series[i].draft ? profile_.rounds : profile_.verify, measured);
+      }
+    }
+    for (size_t i = 0; i < series.size(); ++i) {
+      if (series[i].held_out.empty()) continue;
+      Check(kPolicyLength, /*fitted=*/true, times[i][kPolicyLength].token_us);
+      for (const int32_t k : series[i].held_out) Check(k, /*fitted=*/false, times[i][k].token_us);
+    }
+    return absl::OkStatus();
+  }
+
+  static void Store(std::vector<RoundMeasurement>& list, const RoundMeasurement& measured) {
+    RoundMeasurement* const old = Find(list, measured);
+    if (old == nullptr) {
+      list.push_back(measured);
+    } else {
+      *old = measured;
+    }
+  }
+
+  void Check(int32_t draft_tokens, bool fitted, const std::vector<double>& token_us) {
+    const RoundCostModel model =
+        CostModelOf(profile_, CheckpointPolicy::kEveryRound, kDefaultStride);
+    const std::vector<double> rates = {kUsualAcceptance};
+    const int32_t length = draft_tokens == kAutoDraftTokens
+                               ? model.BestDraftTokens(1, rates, kAutoMaxDraft)
+                               : draft_tokens;
+    profile_.checks.push_back(
+        {.batch = 1,
+         .draft_tokens = draft_tokens,
+         .acceptance = kUsualAcceptance,
+         .fitted = fitted,
+         .predicted_us =
+             model.At(1).round_us[length] / RoundCostModel::ExpectedTokens(rates, length),
+         .measured_us = SpreadOf(token_us)});
+  }
 
   void AddBandwidth() {
     steps_.push_back({.what = "bandwidth",
@@ -229,11 +306,12 @@ class Tuner {
   }
 
   void AddPolicies(int32_t batch) {
+    const std::vector<Series> series = {
+        {.draft = false, .max_draft = kAutoMaxDraft, .lengths = {kPolicyLength}}};
     for (const int32_t stride : kStrides) {
-      AddRounds(false, batch, CheckpointPolicy::kWhenLogFull, stride, kPolicyLength, kAutoMaxDraft);
+      AddRounds(batch, CheckpointPolicy::kWhenLogFull, stride, series);
     }
-    AddRounds(false, batch, CheckpointPolicy::kSnapshotPerToken, kDefaultStride, kPolicyLength,
-              kAutoMaxDraft);
+    AddRounds(batch, CheckpointPolicy::kSnapshotPerToken, kDefaultStride, series);
   }
 
   void AddPrefill(int32_t chunk) {
@@ -246,7 +324,6 @@ class Tuner {
              },
          .measure =
              [=, this](double seconds) {
-               timer_.reset();
                RoundTimerOptions options;
                options.model = options_.model;
                options.num_threads = options_.num_threads;
@@ -278,7 +355,7 @@ class Tuner {
              },
          .measure =
              [=, this](double seconds) {
-               SW_ASSIGN_OR_RETURN(RoundTimer* const timer,
+               SW_ASSIGN_OR_RETURN(const std::unique_ptr<RoundTimer> timer,
                                    Timer(false, 1, CheckpointPolicy::kEveryRound, kDefaultStride,
                                          kAutoMaxDraft));
                SW_ASSIGN_OR_RETURN(const RoundTimer::Result result,
@@ -290,76 +367,70 @@ class Tuner {
              }});
   }
 
-  void AddCheck(int32_t draft_tokens, bool fitted) {
+  void AddCheckOfAuto() {
     steps_.push_back(
-        {.what = draft_tokens == kAutoDraftTokens
-                     ? std::string("check of auto")
-                     : absl::StrFormat("check with %d proposals", draft_tokens),
+        {.what = "check of auto",
+         .weight = 3,  // lots scatter more than times do
          .has =
-             [draft_tokens](const TuningProfile& profile) {
-               return std::any_of(
-                   profile.checks.begin(), profile.checks.end(),
-                   [&](const PredictionCheck& c) { return c.draft_tokens == draft_tokens; });
+             [](const TuningProfile& profile) {
+               return std::any_of(profile.checks.begin(), profile.checks.end(),
+                                  [&](const PredictionCheck& check) {
+                                    return check.draft_tokens == kAutoDraftTokens;
+                                  });
              },
          .measure =
-             [=, this](double seconds) {
-               const bool draft = options_.draft != nullptr;
-               SW_ASSIGN_OR_RETURN(RoundTimer* const timer,
-                                   Timer(draft, 1, CheckpointPolicy::kEveryRound, kDefaultStride,
-                                         kAutoMaxDraft));
-               // Lots scatter more than times do.
+             [this](double seconds) {
                SW_ASSIGN_OR_RETURN(
-                   const RoundTimer::Result result,
-                   timer->Rounds(draft_tokens, kUsualAcceptance, 3 * seconds));
-               const RoundCostModel model =
-                   CostModelOf(profile_, CheckpointPolicy::kEveryRound, kDefaultStride);
-               const std::vector<double> rates = {kUsualAcceptance};
-               const int32_t length =
-                   draft_tokens == kAutoDraftTokens
-                       ? model.BestDraftTokens(1, rates, kAutoMaxDraft)
-                       : draft_tokens;
-               profile_.checks.push_back(
-                   {.batch = 1,
-                    .draft_tokens = draft_tokens,
-                    .acceptance = kUsualAcceptance,
-                    .fitted = fitted,
-                    .predicted_us = model.At(1).round_us[length] /
-                                    RoundCostModel::ExpectedTokens(rates, length),
-                    .measured_us = result.token_us});
+                   const std::unique_ptr<RoundTimer> timer,
+                   Timer(options_.draft != nullptr, 1, CheckpointPolicy::kEveryRound,
+                         kDefaultStride, kAutoMaxDraft));
+               std::vector<double> token_us;
+               const double start = Seconds();
+               for (int32_t turn = 0; turn < kMaxSamples; ++turn) {
+                 if (turn >= kMinSamples && Seconds() - start > seconds) break;
+                 SW_ASSIGN_OR_RETURN(const std::vector<RoundTimer::Sample> samples,
+                                     timer->InTurn({kAutoDraft}, kUsualAcceptance));
+                 token_us.push_back(samples.front().token_us);
+               }
+               Check(kAutoDraftTokens, /*fitted=*/false, token_us);
                return absl::OkStatus();
              }});
   }
 
   void ListSteps() {
     const bool draft = options_.draft != nullptr;
-    const auto pair = [&](int32_t batch, int32_t k) {
-      AddRounds(true, batch, CheckpointPolicy::kEveryRound, kDefaultStride, k, kAutoMaxDraft);
-    };
-    const auto verify = [&](int32_t batch, int32_t k) {
-      // As wide as the passes of an engine that would make so many proposals.
-      AddRounds(false, batch, CheckpointPolicy::kEveryRound, kDefaultStride, k,
-                k <= kAutoMaxDraft ? kAutoMaxDraft : kMaxDraftTokens);
-    };
-    AddBandwidth();
-    for (int32_t k = 0; k <= kMaxDraftTokens; ++k) verify(1, k);
+    // As wide as the passes of an engine that chooses by itself.
+    std::vector<Series> alone = {
+        {.draft = false, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 3, 4, 5, 6, 7, 8}}};
+    std::vector<Series> batch = {
+        {.draft = false, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 4, 8}}};
     if (draft) {
-      for (const int32_t k : kPairLengths) pair(1, k);
+      alone.push_back({.draft = true,
+                       .max_draft = kAutoMaxDraft,
+                       .lengths = {0, 1, 2, 3, 4, 6, 8},
+                       .held_out = {kCheckedLength}});
+      batch.push_back({.draft = true, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 4, 8}});
+    } else {
+      alone.front().lengths = {0, 1, 2, 3, 4, 6, 7, 8};
+      alone.front().held_out = {kCheckedLength};
     }
-    for (const int32_t batch : kBatches) {
-      for (const int32_t k : {0, 1, 2, 4, 8}) verify(batch, k);
-      if (!draft) continue;
-      for (const int32_t k : kBatchLengths) pair(batch, k);
+    AddBandwidth();
+    AddRounds(1, CheckpointPolicy::kEveryRound, kDefaultStride, alone);
+    for (const int32_t b : kBatches) {
+      AddRounds(b, CheckpointPolicy::kEveryRound, kDefaultStride, batch);
     }
+    AddRounds(1, CheckpointPolicy::kEveryRound, kDefaultStride,
+              {{.draft = false,
+                .max_draft = kMaxDraftTokens,
+                .lengths = {9, 10, 11, 12, 13, 14, 15}}});
     AddPolicies(1);
-    for (const int32_t batch : kBatches) AddPolicies(batch);
+    for (const int32_t b : kBatches) AddPolicies(b);
     for (const int32_t chunk : gpu_ ? kGpuChunks : kCpuChunks) AddPrefill(chunk);
     for (const int32_t k : kReplayLengths) {
       AddReplay(k, false);
       AddReplay(k, true);
     }
-    AddCheck(kPolicyLength, /*fitted=*/true);
-    AddCheck(kCheckedLength, /*fitted=*/!draft);
-    AddCheck(kAutoDraftTokens, /*fitted=*/false);
+    AddCheckOfAuto();
   }
 
   // What the measurements so far speak for.
@@ -405,8 +476,6 @@ class Tuner {
   const Clock::time_point start_;
   TuningProfile profile_;
   std::vector<Step> steps_;
-  std::unique_ptr<RoundTimer> timer_;
-  std::string timer_key_;
   int32_t too_large_ = 1 << 30;  // batches from here on do not fit
 };
 

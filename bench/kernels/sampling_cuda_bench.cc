@@ -97,7 +97,6 @@ struct Round {
       slot.active = 1;
       slot.num_tokens = 1024;
       slot.draft_limit = slot.num_drafted = kDraft;
-      slot.acceptance = 0.7f;
     }
     const bool samples = temperature > 0.0f;
     control = {.slots = gpu.Upload(slots),
@@ -145,7 +144,7 @@ void BM_ControlOp(benchmark::State& state, Op op) {
   gpu->Time(state, 0, [&] {
     switch (op) {
       case Op::kBegin:
-        return BeginRound(ctx, {.control = round.control, .row_cost = 0.08f, .draft_cost = 0.1f});
+        return BeginRound(ctx, {.control = round.control});
       case Op::kNgram:
         return NgramDraft(ctx, {.control = round.control, .min_ngram = 2, .max_ngram = 4});
       case Op::kPlanVerify:

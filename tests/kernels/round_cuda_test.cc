@@ -40,7 +40,7 @@ class RoundCudaTest : public testing::CudaTest {
     for (const int32_t num_slots : kSlotCounts) {
       for (uint32_t seed = 0; seed < kSeeds; ++seed) {
         SCOPED_TRACE("slots " + std::to_string(num_slots) + " seed " + std::to_string(seed));
-        ExpectSame(RandomRound({.num_slots = num_slots}, seed * 977 + num_slots, max_behind), op);
+        ExpectSame(RandomRound({.num_slots = num_slots, .temperatures = true}, seed * 977 + num_slots, max_behind), op);
         if (HasFatalFailure()) return;
       }
     }
@@ -60,11 +60,13 @@ constexpr CheckpointRule kRules[] = {
 };
 
 TEST_F(RoundCudaTest, BeginRound) {
-  for (const float draft_cost : {0.0f, 0.05f, 0.31f, 2.0f}) {
-    ExpectSameOnRandomRounds(
-        0, [&](ExecutionContext& ctx, const ControlBlock& control, const RowPlan&, StateCursor*) {
-          BeginRound(ctx, {.control = control, .row_cost = 0.08f, .draft_cost = draft_cost});
-        });
+  for (const bool has_state : {false, true}) {
+    ExpectSameOnRandomRounds(40, [&](ExecutionContext& ctx, const ControlBlock& control,
+                                     const RowPlan&, StateCursor* cursors) {
+      BeginRound(ctx, {.control = control,
+                       .draft_cursors = has_state ? cursors : nullptr,
+                       .max_catch_up = has_state ? 5 : 0});
+    });
   }
 }
 

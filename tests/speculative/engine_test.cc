@@ -13,6 +13,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "sidewinder/tuning.h"
 #include "tests/testing/scripted_drafter.h"
 #include "tests/testing/test_models.h"
 
@@ -66,6 +67,20 @@ DrafterOptions Scripted(Script script, const Request& request) {
                                              std::map<uint32_t, std::vector<int32_t>>{{0, text}});
   };
   return options;
+}
+
+// A profile that fits the test model here: rounds of 100 us, and so much more for each proposal.
+TuningProfile ProfileOfRounds(double proposal_us) {
+  const ModelInfo& info = TestModel(kModel)->info();
+  TuningProfile profile;
+  profile.device = info.device_description;
+  profile.threads = info.device == "cpu" ? 1 : 0;
+  profile.model = ModelShape::Of(info);
+  for (int32_t k = 0; k <= kMaxDraftTokens; ++k) {
+    const double us = 100 + k * proposal_us;
+    profile.verify.push_back({.draft_tokens = k, .us = {us, us, us}});
+  }
+  return profile;
 }
 
 TEST(EngineTest, EndsAtEveryLengthWhateverWasProposed) {
@@ -273,19 +288,39 @@ TEST(EngineTest, SeedsReproduceAndDiffer) {
 
 TEST(EngineTest, AutomaticDraftLengthFollowsAcceptance) {
   const Request request{.prompt = kPrompt, .max_new_tokens = 200, .ignore_eos = true};
-  const GenerateResult wrong = Complete(
-      *MakeEngine({.drafter = Scripted(Script::kWrong, request), .draft_tokens = kAutoDraftTokens}),
-      request);
+  const std::string profile = ::testing::TempDir() + "engine_test_profile.json";
+  ASSERT_TRUE(WriteTuningProfile(profile, ProfileOfRounds(/*proposal_us=*/10)).ok());
+  const GenerateResult wrong = Complete(*MakeEngine({.drafter = Scripted(Script::kWrong, request),
+                                                     .draft_tokens = kAutoDraftTokens,
+                                                     .tuning_profile = profile}),
+                                        request);
   // Proposals that are never right are given up, but for a probe now and then.
-  EXPECT_LT(wrong.stats.drafted, 120);
+  EXPECT_LT(wrong.stats.drafted, 40);
   EXPECT_GT(wrong.stats.drafted, 5);
   Request short_request = request;
   short_request.max_new_tokens = 60;
   const GenerateResult right =
       Complete(*MakeEngine({.drafter = Scripted(Script::kRight, short_request),
-                            .draft_tokens = kAutoDraftTokens}),
+                            .draft_tokens = kAutoDraftTokens,
+                            .tuning_profile = profile}),
                short_request);
   EXPECT_GT(right.stats.MeanAcceptanceLength(), 5.0);
+}
+
+TEST(EngineTest, AProfileThatDoesNotFitIsRefused) {
+  const std::string path = ::testing::TempDir() + "engine_test_other_profile.json";
+  TuningProfile profile = ProfileOfRounds(10);
+  profile.device = "another machine";
+  ASSERT_TRUE(WriteTuningProfile(path, profile).ok());
+  const auto refused = Engine::Create(
+      {.model = TestModel(kModel), .num_threads = 1, .tuning_profile = path});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()),
+              AllOf(HasSubstr(path), HasSubstr("another machine")));
+  EXPECT_EQ(Engine::Create({.model = TestModel(kModel), .tuning_profile = path + ".missing"})
+                .status()
+                .code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST(EngineTest, SavedStateContinuesToTheBit) {

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "kernels/begin_round.h"
 #include "kernels/common/thread_pool.h"
+#include "kernels/draft_length.h"
 #include "kernels/ngram_draft.h"
 #include "kernels/plan_rows.h"
 
@@ -24,10 +25,11 @@ class RoundOpsTest : public ::testing::Test {
       slot.tokens = tokens_[&slot - slots_];
       slot.max_tokens = 64;
       slot.draft_tokens = 4;
-      slot.acceptance = 0.7f;
+      slot.synthetic_acceptance = -1.0f;
     }
     control_ = {.slots = slots_,
                 .draft_probs = nullptr,
+                .drafting = &drafting_,
                 .num_slots = 3,
                 .max_draft = 8,
                 .vocab_size = 100,
@@ -40,6 +42,25 @@ class RoundOpsTest : public ::testing::Test {
              .logit_rows = logit_rows_,
              .max_rows = 64,
              .max_sequences = 3};
+  }
+
+  // Rounds in which each proposal takes `row` more to verify and `draft` more to make.
+  void SetCosts(float row, float draft) {
+    RoundCosts& costs = drafting_.costs[0];
+    costs.num_slots = 1;
+    for (int32_t k = 0; k <= kMaxDraft; ++k) {
+      costs.round_us[k] = 100.0f * (1.0f + static_cast<float>(k) * (row + draft));
+      costs.row_us[k] = 100.0f * row;
+    }
+    costs.catch_up_us = 100.0f * draft;
+  }
+
+  // As if the slot had seen many proposals, of which so many were accepted wherever reached.
+  void SetAcceptance(int32_t slot, float acceptance) {
+    for (int32_t j = 0; j < kMaxDraft; ++j) {
+      slots_[slot].reached[j] = 1e6f;
+      slots_[slot].accepted_of_reached[j] = 1e6f * acceptance;
+    }
   }
 
   void Activate(int32_t slot, const std::vector<int32_t>& text) {
@@ -60,6 +81,7 @@ class RoundOpsTest : public ::testing::Test {
   ExecutionContext ctx_{.pool = &pool_};
   int32_t tokens_[3][64] = {};
   SlotControl slots_[3] = {};
+  DraftControl drafting_ = {.num_costs = 1};
   ControlBlock control_ = {};
   StateCursor cursors_[3] = {};
   int32_t counts_[3] = {};
@@ -76,7 +98,7 @@ TEST_F(RoundOpsTest, BeginRoundLeavesRoomForTheVerifiersToken) {
   Activate(1, {1, 2, 3});
   slots_[1].max_tokens = 6;   // three missing: two proposals and one of the verifier
   slots_[2].num_drafted = 7;  // inactive: cleared all the same
-  BeginRound(ctx_, {.control = control_, .row_cost = 0.1f, .draft_cost = 0.1f});
+  BeginRound(ctx_, {.control = control_});
   EXPECT_EQ(slots_[0].draft_limit, 4);
   EXPECT_EQ(slots_[1].draft_limit, 2);
   EXPECT_EQ(slots_[2].draft_limit, 0);
@@ -87,20 +109,108 @@ TEST_F(RoundOpsTest, BeginRoundLeavesRoomForTheVerifiersToken) {
 TEST_F(RoundOpsTest, AutomaticLengthMaximisesTokensPerTime) {
   Activate(0, {1, 2, 3});
   slots_[0].draft_tokens = kAutoDraft;
-  slots_[0].rounds = 1;
   const auto choose = [&](float acceptance, float draft_cost) {
-    slots_[0].acceptance = acceptance;
-    BeginRound(ctx_, {.control = control_, .row_cost = 0.05f, .draft_cost = draft_cost});
+    SetCosts(0.05f, draft_cost);
+    SetAcceptance(0, acceptance);
+    BeginRound(ctx_, {.control = control_});
     return slots_[0].draft_limit;
   };
-  EXPECT_EQ(choose(1.0f, 0.0f), 8);
-  EXPECT_EQ(choose(0.0f, 0.0f), 0);
-  EXPECT_EQ(choose(0.5f, 0.6f), 0);  // a proposal costs 0.65 and brings 0.5
-  // 1.8/1.2, 2.44/1.4, 2.95/1.6 = 1.845, 3.36/1.8 = 1.868, 3.69/2.0 = 1.845
-  EXPECT_EQ(choose(0.8f, 0.15f), 4);
-  // Nothing pays, but every sixteenth round looks again.
-  slots_[0].rounds = 2 * kProbeInterval;
-  EXPECT_EQ(choose(0.0f, 0.1f), 1);
+  for (const float temperature : {0.0f, 1.0f}) {  // with others, and alone
+    slots_[0].temperature = temperature;
+    EXPECT_EQ(choose(1.0f, 0.0f), 8);
+    EXPECT_EQ(choose(0.0f, 0.0f), 0);
+    EXPECT_EQ(choose(0.5f, 0.6f), 0);  // a proposal costs 0.65 and brings 0.5
+    // 1.8/1.2, 2.44/1.4, 2.95/1.6 = 1.845, 3.36/1.8 = 1.868, 3.69/2.0 = 1.845
+    EXPECT_EQ(choose(0.8f, 0.15f), 4);
+  }
+}
+
+TEST_F(RoundOpsTest, AutomaticLengthSeesEachPosition) {
+  Activate(0, {1, 2, 3});
+  slots_[0].draft_tokens = kAutoDraft;
+  SetCosts(0.05f, 0.15f);
+  SetAcceptance(0, 0.9f);
+  slots_[0].accepted_of_reached[2] = 0;  // the third proposal is always wrong
+  BeginRound(ctx_, {.control = control_});
+  EXPECT_EQ(slots_[0].draft_limit, 2);
+}
+
+TEST_F(RoundOpsTest, NewSlotsExpectWhatAllRequestsShowed) {
+  Activate(0, {1, 2, 3});
+  slots_[0].draft_tokens = kAutoDraft;
+  SetCosts(0.05f, 0.15f);
+  for (int32_t j = 0; j < kMaxDraft; ++j) drafting_.reached[j] = 1000;
+  BeginRound(ctx_, {.control = control_});
+  EXPECT_EQ(slots_[0].draft_limit, 0);
+  // One that samples with rejection does not look at others: its text would depend on them.
+  slots_[0].temperature = 1.0f;
+  BeginRound(ctx_, {.control = control_});
+  EXPECT_GT(slots_[0].draft_limit, 0);
+}
+
+TEST_F(RoundOpsTest, VerdictsAreCountedForAllRequests) {
+  Activate(0, {1, 2, 3});
+  slots_[0].num_drafted = 3;
+  slots_[0].num_accepted = 1;
+  slots_[1].num_drafted = 2;  // its text ended with that round
+  slots_[1].num_accepted = 2;
+  BeginRound(ctx_, {.control = control_});
+  EXPECT_THAT(std::vector<int32_t>(drafting_.reached, drafting_.reached + 4),
+              ElementsAre(2, 2, 0, 0));
+  EXPECT_THAT(
+      std::vector<int32_t>(drafting_.accepted_of_reached, drafting_.accepted_of_reached + 4),
+      ElementsAre(2, 1, 0, 0));
+}
+
+TEST_F(RoundOpsTest, SlotsOfABatchDraftWhatPaysForAll) {
+  SetCosts(0.02f, 0.1f);
+  drafting_.costs[0].num_slots = 3;
+  for (int32_t i = 0; i < 3; ++i) {
+    Activate(i, {1, 2, 3});
+    slots_[i].draft_tokens = kAutoDraft;
+  }
+  SetAcceptance(0, 0.9f);
+  SetAcceptance(1, 0.9f);
+  SetAcceptance(2, 0.0f);  // only takes room in the pass
+  BeginRound(ctx_, {.control = control_});
+  EXPECT_GT(slots_[0].draft_limit, 2);
+  EXPECT_EQ(slots_[0].draft_limit, slots_[1].draft_limit);
+  EXPECT_EQ(slots_[2].draft_limit, 0);
+}
+
+TEST_F(RoundOpsTest, ProbesComeEverMoreRarely) {
+  Activate(0, {1, 2, 3});
+  slots_[0].draft_tokens = kAutoDraft;
+  SetCosts(0.05f, 0.1f);
+  std::vector<int32_t> probes;
+  for (int32_t round = 0; round < 4000; ++round) {
+    SetAcceptance(0, 0.0f);
+    BeginRound(ctx_, {.control = control_});
+    ASSERT_LE(slots_[0].draft_limit, 1);
+    if (slots_[0].draft_limit == 1) probes.push_back(round);
+  }
+  ASSERT_GT(probes.size(), 4);
+  EXPECT_LE(probes.size() * 0.15, 4000 * kProbeShare);  // a probe costs 0.15 rounds
+  for (size_t i = 2; i < probes.size(); ++i) {
+    EXPECT_GE(probes[i] - probes[i - 1], probes[i - 1] - probes[i - 2]);
+  }
+}
+
+TEST_F(RoundOpsTest, AProbeWaitsUntilTheDrafterHasCaughtUp) {
+  Activate(0, std::vector<int32_t>(40, 1));
+  slots_[0].draft_tokens = kAutoDraft;
+  slots_[0].probing = 1;
+  SetCosts(0.05f, 0.1f);
+  SetAcceptance(0, 0.0f);
+  const auto begin = [&](int32_t consumed) {
+    cursors_[0].consumed = consumed;
+    BeginRound(ctx_, {.control = control_, .draft_cursors = cursors_, .max_catch_up = 5});
+    EXPECT_EQ(slots_[0].draft_limit, 1);
+    return slots_[0].probing;
+  };
+  EXPECT_EQ(begin(20), 1);
+  EXPECT_EQ(begin(34), 1);
+  EXPECT_EQ(begin(35), 0);  // five unseen tokens: this round proposes
 }
 
 TEST_F(RoundOpsTest, VerifyRowsArePendingTokenAndProposals) {
@@ -154,7 +264,7 @@ TEST_F(RoundOpsTest, DraftCatchesUpBeforeItProposes) {
   Activate(1, {1, 2, 3, 4, 5, 6, 7, 8, 9});  // paused: eight unseen, room for three
   Activate(2, {1, 2});
   slots_[0].draft_limit = slots_[1].draft_limit = 3;
-  slots_[2].draft_limit = 0;  // wants nothing and is not far behind: left alone
+  slots_[2].draft_limit = 0;  // wants nothing: left alone
   cursors_[0] = {.checkpoint = 2, .consumed = 2};
   cursors_[1] = {.checkpoint = 1, .consumed = 1};
   cursors_[2] = {.checkpoint = 1, .consumed = 1};
@@ -192,6 +302,9 @@ TEST_F(RoundOpsTest, NgramProposesWhatFollowedTheLatestMatch) {
   EXPECT_THAT(propose({1, 2, 3, 9, 3}, 3, 2, 3), IsEmpty());  // one token is not enough
   EXPECT_THAT(propose({1}, 3, 1, 3), IsEmpty());
   EXPECT_THAT(propose({1, 1}, 0, 1, 3), IsEmpty());
+  slots_[0].synthetic_acceptance = 0.5f;  // lots need something to decide about
+  EXPECT_THAT(propose({1, 2, 3, 4}, 3, 1, 3), ElementsAre(4, 4, 4));
+  EXPECT_THAT(propose({1, 2, 3, 1}, 2, 1, 3), ElementsAre(2, 3));
 }
 
 }  // namespace

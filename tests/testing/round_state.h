@@ -27,6 +27,7 @@ struct RoundShape {
   int32_t vocab_size = 64;
   int32_t vocab_limit = 61;
   bool draft_probs = false;
+  bool temperatures = false;  // some slots sample
 };
 
 // The host's side. Copies own their arrays: pointers are set when control() and plan() are called.
@@ -36,6 +37,7 @@ struct RoundState {
         slots(s.num_slots),
         tokens(int64_t{s.num_slots} * s.max_tokens, -1),
         draft_probs(s.draft_probs ? int64_t{s.num_slots} * s.max_draft * s.vocab_size : 0),
+        drafting(1),
         cursors(s.num_slots),
         counts(3),
         plan_tokens(int64_t{s.num_slots} * s.rows_per_slot, -1),
@@ -53,15 +55,17 @@ struct RoundState {
     for (int32_t i = 0; i < shape.num_slots; ++i) {
       slots[i].tokens = tokens.data() + int64_t{i} * shape.max_tokens;
     }
-    return Control(slots.data(), draft_probs.data());
+    return Control(slots.data(), draft_probs.data(), drafting.data());
   }
   RowPlan plan() {
     return Plan(counts.data(), plan_tokens.data(), sequences.data(), logit_rows.data());
   }
 
-  ControlBlock Control(SlotControl* slots_at, float* draft_probs_at) const {
+  ControlBlock Control(SlotControl* slots_at, float* draft_probs_at,
+                       DraftControl* drafting_at) const {
     return {.slots = slots_at,
             .draft_probs = shape.draft_probs ? draft_probs_at : nullptr,
+            .drafting = drafting_at,
             .num_slots = shape.num_slots,
             .max_draft = shape.max_draft,
             .vocab_size = shape.vocab_size,
@@ -83,6 +87,7 @@ struct RoundState {
   std::vector<SlotControl> slots;
   std::vector<int32_t> tokens;
   std::vector<float> draft_probs;
+  std::vector<DraftControl> drafting;  // one
   std::vector<StateCursor> cursors;
   std::vector<int32_t> counts;
   std::vector<int32_t> plan_tokens;
@@ -98,13 +103,14 @@ class DeviceRound {
         tokens_(stream, device, state.tokens, false),
         slots_(stream, device, SlotsOnDevice(state), false),
         draft_probs_(stream, device, state.draft_probs, false),
+        drafting_(stream, device, state.drafting, false),
         cursors_(stream, device, state.cursors, false),
         counts_(stream, device, state.counts, false),
         plan_tokens_(stream, device, state.plan_tokens, false),
         sequences_(stream, device, state.sequences, false),
         logit_rows_(stream, device, state.logit_rows, false) {}
 
-  ControlBlock control() const { return host_.Control(slots_.data(), draft_probs_.data()); }
+  ControlBlock control() const { return host_.Control(slots_.data(), draft_probs_.data(), drafting_.data()); }
   RowPlan plan() const {
     return host_.Plan(counts_.data(), plan_tokens_.data(), sequences_.data(), logit_rows_.data());
   }
@@ -116,6 +122,7 @@ class DeviceRound {
     state.slots = slots_.Download();
     state.tokens = tokens_.Download();
     state.draft_probs = draft_probs_.Download();
+    state.drafting = drafting_.Download();
     state.cursors = cursors_.Download();
     state.counts = counts_.Download();
     state.plan_tokens = plan_tokens_.Download();
@@ -140,6 +147,7 @@ class DeviceRound {
   DeviceArray<int32_t> tokens_;
   DeviceArray<SlotControl> slots_;
   DeviceArray<float> draft_probs_;
+  DeviceArray<DraftControl> drafting_;
   DeviceArray<StateCursor> cursors_;
   DeviceArray<int32_t> counts_;
   DeviceArray<int32_t> plan_tokens_;
@@ -177,6 +185,7 @@ inline void ExpectSameRound(const RoundState& actual, const RoundState& expected
     ASSERT_EQ(std::memcmp(&actual.sequences[i], &expected.sequences[i], sizeof(SequenceRows)), 0)
         << "sequence " << i;
   }
+  ASSERT_EQ(std::memcmp(actual.drafting.data(), expected.drafting.data(), sizeof(DraftControl)), 0);
   ASSERT_EQ(actual.counts, expected.counts);
   ASSERT_EQ(actual.tokens, expected.tokens);
   ASSERT_EQ(actual.plan_tokens, expected.plan_tokens);
@@ -219,7 +228,18 @@ inline RoundState RandomRound(const RoundShape& shape, uint32_t seed, int32_t ma
       slot.accepted_at[k] = below(100);
     }
     slot.draft_is_sampled = below(2);
-    slot.acceptance = below(8) == 0 ? static_cast<float>(below(2)) : unit();
+    for (int32_t k = 0; k < kMaxDraft; ++k) {
+      slot.reached[k] = 50.0f * unit();
+      slot.accepted_of_reached[k] = slot.reached[k] * (below(8) == 0 ? 1.0f : unit());
+    }
+    slot.probe_interval = below(3) == 0 ? 0 : 16 << below(4);
+    slot.plain_rounds = below(64);
+    slot.probing = below(4) == 0;
+    slot.probe_allowance = unit();
+    if (shape.temperatures && below(3) == 0) {
+      slot.temperature = 1.0f;
+      slot.coupled = below(2);
+    }
     slot.rounds = below(40);
     slot.drafted = below(1000);
     slot.accepted = below(1000);
@@ -227,6 +247,24 @@ inline RoundState RandomRound(const RoundShape& shape, uint32_t seed, int32_t ma
     cursor.consumed = std::max(0, slot.num_tokens - 1 - below(max_behind + 1));
     cursor.checkpoint = std::max(0, cursor.consumed - below(12));
   }
+  DraftControl& drafting = state.drafting.front();
+  drafting.num_costs = 1 + below(kMaxCostTables);
+  for (int32_t t = 0; t < drafting.num_costs; ++t) {
+    RoundCosts& costs = drafting.costs[t];
+    costs.num_slots = 1 << t;
+    const float row = 0.1f * unit(), draft = 0.3f * unit();
+    for (int32_t k = 0; k <= kMaxDraft; ++k) {
+      const float per_row = 100.0f * row / static_cast<float>(costs.num_slots);
+      costs.row_us[k] = per_row;
+      costs.round_us[k] = 100.0f + 100.0f * (row + draft) * static_cast<float>(k);
+    }
+    costs.catch_up_us = 100.0f * draft;
+  }
+  for (int32_t k = 0; k < kMaxDraft; ++k) {
+    drafting.reached[k] = below(1100);
+    drafting.accepted_of_reached[k] = below(drafting.reached[k] + 1);
+  }
+  drafting.rounds = below(100);
   return state;
 }
 
