@@ -78,10 +78,10 @@ __device__ void ChooseInBatch(const BeginRoundParams& params, Batch& batch,
   for (int32_t i = threadIdx.x; i < control.num_slots; i += kThreads) {
     const SlotControl& slot = control.slots[i];
     if (!DecidesTogether(slot)) continue;
-    WalkOwnLengths(
-        slot, *control.drafting, costs, batch.common.tokens_per_us, control.max_draft,
-        Passes(params, i),
-        [&](int32_t k, int32_t, float gain) { AtomicAdd(batch.gains[k], ToTokenSum(gain)); });
+    WalkOwnLengths(slot, *control.drafting, costs, batch.common.tokens_per_us, control.max_draft,
+                   Passes(params, i), [&](int32_t k, int32_t, float gain) {
+                     AtomicAdd(batch.gains[k], ToTokenSum(gain));
+                   });
   }
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -118,8 +118,7 @@ __device__ void ChooseAutomatically(const BeginRoundParams& params, Batch& batch
     }
     __syncthreads();
     if (threadIdx.x == 0) {
-      batch.common =
-          BestCommonLength(batch.sums, costs, control.max_draft, batch.catch_up_passes);
+      batch.common = BestCommonLength(batch.sums, costs, control.max_draft, batch.catch_up_passes);
     }
     __syncthreads();
   }

@@ -55,7 +55,7 @@ struct SlotControl {
   // of the round were all accepted, and of them those that were accepted, old ones counting less.
   float reached[kMaxDraft];
   float accepted_of_reached[kMaxDraft];
-  int32_t probe_interval;  // plain rounds from one probe to the next; 0: the first length there is
+  int32_t probe_interval;  // plain rounds from one probe to the next
   int32_t plain_rounds;    // since the last round with proposals
   int32_t probing;         // 1: wants proposals until the drafter has seen enough to make some
   float probe_allowance;   // time that probes may cost, in plain rounds
@@ -89,9 +89,9 @@ struct DraftControl {
 };
 
 struct ControlBlock {
-  SlotControl* slots;  // [num_slots]
-  float* draft_probs;  // [num_slots, max_draft, vocab] distributions the proposals were drawn
-                       // from; may be null if nothing is sampled
+  SlotControl* slots;      // [num_slots]
+  float* draft_probs;      // [num_slots, max_draft, vocab] distributions the proposals were drawn
+                           // from; may be null if nothing is sampled
   DraftControl* drafting;  // may be null if no slot has kAutoDraft
   int32_t num_slots;
   int32_t max_draft;    // largest K of any slot, <= kMaxDraft

@@ -1,5 +1,5 @@
-// The automatic draft length, as plain functions that both backends call. See begin_round.h for what
-// is decided and docs/tuning.md for why.
+// The automatic draft length, as plain functions that both backends call. See begin_round.h for
+// what is decided and docs/tuning.md for why.
 #ifndef SIDEWINDER_KERNELS_DRAFT_LENGTH_H_
 #define SIDEWINDER_KERNELS_DRAFT_LENGTH_H_
 
@@ -26,6 +26,13 @@ inline constexpr float kSharedWeight{8.0f};
 // every position; before that is believed it has to show in this many misses.
 inline constexpr float kMissWeight{1.5f};
 
+// Plain decoding needs no proof of being better than drafting, drafting does not either: as long as
+// the first proposal may well be this many standard deviations better than it looks, it is made.
+inline constexpr float kDoubt{0.75f};
+
+// A text whose drafts do not pay from what all requests showed probes at once, while its drafter
+// has nothing to catch up with; for that it may take so much time, in plain rounds.
+inline constexpr float kFirstAllowance{0.4f};
 // A slot that does not pay probes with one proposal after this many plain rounds, after twice as
 // many if that did not change its mind, and so on up to the last.
 inline constexpr int32_t kFirstProbeInterval{16};
@@ -47,6 +54,7 @@ SW_HOST_DEVICE inline float ToTokens(TokenSum sum) { return static_cast<float>(s
 
 struct AcceptanceEstimate {
   float at[kMaxDraft];  // of a position, given that it is reached
+  float doubt;          // how much better that of the first may well be
 };
 
 // Acceptance that is expected of any slot. `shared` may be null: only what is assumed of all.
@@ -76,11 +84,14 @@ SW_HOST_DEVICE inline AcceptanceEstimate EstimateAcceptance(const SlotControl& s
     estimate.at[j] = MultiplyThenAdd(kSharedWeight, 1.0f - miss, slot.accepted_of_reached[j]) /
                      (slot.reached[j] + kSharedWeight);
   }
+  const float first = estimate.at[0];
+  const float variance = first * (1.0f - first) / (slot.reached[0] + kSharedWeight);
+  estimate.doubt = kDoubt * SquareRoot(variance);
   return estimate;
 }
 
 // Walks over the draft lengths of a slot: tokens() is what a round with `length()` proposals is
-// expected to commit, one of the verifier's own included.
+// expected to commit, one of the verifier's own included; drafting has the benefit of the doubt.
 class ExpectedTokens {
  public:
   SW_HOST_DEVICE explicit ExpectedTokens(const AcceptanceEstimate& estimate)
@@ -89,6 +100,7 @@ class ExpectedTokens {
   SW_HOST_DEVICE int32_t length() const { return length_; }
   SW_HOST_DEVICE void Lengthen() {
     const float acceptance = estimate_.at[length_++];
+    if (length_ == 1) tokens_ += estimate_.doubt;
     tokens_ = MultiplyThenAdd(reach_, acceptance, tokens_);
     reach_ *= acceptance;
   }
@@ -134,7 +146,8 @@ SW_HOST_DEVICE inline int32_t CatchUpPasses(const SlotControl& slot, const State
   return (unseen - max_catch_up + gain - 1) / gain;
 }
 
-// A share of the catching up that proposals of a slot need before they can be made, in microseconds.
+// A share of the catching up that proposals of a slot need before they can be made, in
+// microseconds.
 SW_HOST_DEVICE inline float CatchUpTime(const RoundCosts& costs, int32_t catch_up_passes) {
   return static_cast<float>(catch_up_passes) / kCatchUpHorizon * costs.catch_up_us;
 }
@@ -200,8 +213,8 @@ SW_HOST_DEVICE inline void WalkOwnLengths(const SlotControl& slot, const DraftCo
   }
 }
 
-// The longest draft of the batch, if slots may draft less. `gains` are sums of WalkOwnLengths at the
-// rate `tokens_per_us`; what is left of a round's time is that of the pass and of the drafter.
+// The longest draft of the batch, if slots may draft less. `gains` are sums of WalkOwnLengths at
+// the rate `tokens_per_us`; what is left of a round's time is that of the pass and of the drafter.
 SW_HOST_DEVICE inline int32_t BestLongest(const TokenSum* gains, const RoundCosts& costs,
                                           float tokens_per_us, int32_t num_slots,
                                           int32_t max_draft) {
@@ -253,18 +266,18 @@ SW_HOST_DEVICE inline int32_t WithProbes(SlotControl& slot, const RoundCosts& co
                                          int32_t catch_up_passes) {
   if (length > 0) {
     slot.probing = 0;
-    slot.probe_interval = 0;
+    slot.probe_interval = kFirstProbeInterval;
     slot.plain_rounds = 0;
     return length;
   }
   if (DraftRoom(slot, max_draft) == 0) return 0;
   if (!slot.probing) {
-    if (slot.probe_interval == 0) slot.probe_interval = kFirstProbeInterval;
     ++slot.plain_rounds;
     slot.probe_allowance += kProbeShare;
     const float cost = ProbeCost(costs, catch_up_passes);
     const bool due = clock % kFirstProbeInterval == 0 && slot.plain_rounds >= slot.probe_interval;
-    if (!due || cost > slot.probe_allowance) return 0;
+    const bool first = slot.rounds == 0;
+    if (!(due || first) || cost > slot.probe_allowance) return 0;
     slot.probe_allowance -= cost;
     slot.probe_interval = Smaller(2 * slot.probe_interval, kLastProbeInterval);
     slot.probing = 1;

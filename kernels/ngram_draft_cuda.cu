@@ -67,8 +67,7 @@ __global__ void __launch_bounds__(kThreads)
   if (!found && !AcceptsByLot(slot)) return;
 
   // Past the end of the text the proposals themselves go on: a repetition repeats.
-  const int32_t source =
-      found ? static_cast<int32_t>(winner & 0xffffffffu) : num_tokens - 1;
+  const int32_t source = found ? static_cast<int32_t>(winner & 0xffffffffu) : num_tokens - 1;
   const int32_t period = num_tokens - source;
   for (int32_t k = threadIdx.x; k < draft_limit; k += kThreads) {
     slot.draft[k] = tokens[source + k % period];

@@ -21,13 +21,13 @@ constexpr double kH100LayerUs{10.0};
 constexpr double kGpuRowShare{0.034};
 
 DeviceFigures DerivedGpu(const char* name, double nominal_bytes_per_second) {
-  return {.name = name,
-          .read_bytes_per_second =
-              kH100Bandwidth * nominal_bytes_per_second / kH100NominalBandwidth,
-          .layer_us = kH100LayerUs,
-          .row_share = kGpuRowShare,
-          .measured = false,
-          .origin = "derived from the H100's by the ratio of nominal bandwidths, not measured"};
+  return {
+      .name = name,
+      .read_bytes_per_second = kH100Bandwidth * nominal_bytes_per_second / kH100NominalBandwidth,
+      .layer_us = kH100LayerUs,
+      .row_share = kGpuRowShare,
+      .measured = false,
+      .origin = "derived from the H100's by the ratio of nominal bandwidths, not measured"};
 }
 
 const std::array<DeviceFigures, 5>& AllFigures() {
@@ -88,7 +88,8 @@ class Interpolation {
 };
 
 bool SamePolicy(const RoundMeasurement& round, CheckpointPolicy policy, int32_t stride) {
-  return round.policy == policy && (policy != CheckpointPolicy::kWhenLogFull || round.stride == stride);
+  return round.policy == policy &&
+         (policy != CheckpointPolicy::kWhenLogFull || round.stride == stride);
 }
 
 using ByBatch = std::map<int32_t, Interpolation>;
@@ -211,8 +212,8 @@ RoundCostModel CostModelOf(const TuningProfile& profile, CheckpointPolicy policy
   model.prefill_chunk = profile.prefill_chunk;
   ByBatch verify = Collect(profile.verify, policy, stride);
   ByBatch rounds = Collect(profile.rounds, policy, stride);
-  // A batch that was measured for one of them alone takes the cost of drafting from the next smaller
-  // one, per round: a draft's pass, like the verifier's, hardly grows with the batch.
+  // A batch that was measured for one of them alone takes the cost of drafting from the next
+  // smaller one, per round: a draft's pass, like the verifier's, hardly grows with the batch.
   for (const auto& [batch, times] : verify) {
     RoundTimes result{.batch = batch};
     const Interpolation* with_draft = nullptr;
@@ -225,9 +226,8 @@ RoundCostModel CostModelOf(const TuningProfile& profile, CheckpointPolicy policy
     }
     for (int32_t k = 0; k < kNumLengths; ++k) {
       const double alone = std::max(1e-3, times.At(k));
-      const double drafting = with_draft == nullptr
-                                  ? 0
-                                  : std::max(0.0, with_draft->At(k) - verify_there->At(k));
+      const double drafting =
+          with_draft == nullptr ? 0 : std::max(0.0, with_draft->At(k) - verify_there->At(k));
       result.verify_us.push_back(alone);
       result.round_us.push_back(alone + drafting);
     }

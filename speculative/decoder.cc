@@ -9,6 +9,7 @@
 #include "kernels/begin_round.h"
 #include "kernels/common/check.h"
 #include "kernels/common/copy.h"
+#include "kernels/draft_length.h"
 #include "kernels/plan_rows.h"
 #include "kernels/sampling.h"
 #include "runtime/status_macros.h"
@@ -135,6 +136,8 @@ absl::Status Decoder::FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRe
   control.coupled = request.coupled;
   control.synthetic_acceptance = request.synthetic_acceptance;
   control.num_tokens = static_cast<int32_t>(request.tokens.size());
+  control.probe_interval = kFirstProbeInterval;
+  control.probe_allowance = kFirstAllowance;
   control.active = 1;
 
   DeviceMemory& device_tokens = device_tokens_[slot];

@@ -56,9 +56,9 @@ class Drafter {
   // Cost of one proposal in verifier passes, for the choice of the draft length where nothing has
   // been measured.
   virtual float CostPerProposal() const { return 0.0f; }
-  // Of a drafter that consumes the text as a model does: how far it has come in each slot, in device
-  // memory, and how many tokens it can see in one round and still propose. It is left behind while
-  // the automatic draft length is 0.
+  // Of a drafter that consumes the text as a model does: how far it has come in each slot, in
+  // device memory, and how many tokens it can see in one round and still propose. It is left behind
+  // while the automatic draft length is 0.
   virtual const StateCursor* Cursors() const { return nullptr; }
   virtual int32_t MaxCatchUp() const { return 0; }
   virtual DrafterMemory Memory() const { return {}; }

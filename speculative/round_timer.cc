@@ -18,7 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int32_t kPromptTokens{16};
-constexpr int32_t kSamples{9};  // of things that are quick
+constexpr int32_t kSamples{9};     // of things that are quick
 constexpr double kSampleUs{4000};  // long beside the clock and the launch of a loop
 constexpr int64_t kMaxSampleRounds{256};
 
@@ -74,9 +74,8 @@ EngineOptions ForDrafter(const RoundTimerOptions& options) {
 Spread SpreadOf(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());
-  return {.median = Quantile(values, 0.5),
-          .low = Quantile(values, 0.1),
-          .high = Quantile(values, 0.9)};
+  return {
+      .median = Quantile(values, 0.5), .low = Quantile(values, 0.1), .high = Quantile(values, 0.9)};
 }
 
 absl::StatusOr<std::unique_ptr<RoundTimer>> RoundTimer::Create(const RoundTimerOptions& options) {
@@ -180,8 +179,8 @@ absl::StatusOr<std::vector<RoundTimer::Sample>> RoundTimer::InTurn(
     const int64_t before = TokensSoFar();
     SW_ASSIGN_OR_RETURN(const double us, TimeRounds(rounds));
     const auto made = static_cast<double>(TokensSoFar() - before);
-    samples.push_back({.round_us = us / static_cast<double>(rounds),
-                       .token_us = us * options_.batch / made});
+    samples.push_back(
+        {.round_us = us / static_cast<double>(rounds), .token_us = us * options_.batch / made});
   }
   ReleaseAll();
   return samples;

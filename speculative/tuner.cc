@@ -1,5 +1,5 @@
-// Tune(): a list of measurements, what matters most first. Each has a place in the profile; one whose
-// place is taken is left out, which is all there is to resuming.
+// Tune(): a list of measurements, what matters most first. Each has a place in the profile; one
+// whose place is taken is left out, which is all there is to resuming.
 #include <algorithm>
 #include <chrono>
 #include <ctime>
@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
-#include "absl/strings/ascii.h"
 #include "runtime/device.h"
 #include "runtime/status_macros.h"
 #include "sidewinder/system.h"
@@ -124,9 +124,7 @@ class Tuner {
     std::vector<double> round_us, token_us;
   };
 
-  double Seconds() const {
-    return std::chrono::duration<double>(Clock::now() - start_).count();
-  }
+  double Seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
   absl::Status Prepare() {
     const ModelInfo& info = options_.model->info();
@@ -194,35 +192,35 @@ class Tuner {
     };
     double weight = 0;
     for (const Series& one : series) weight += static_cast<double>(one.lengths.size());
-    steps_.push_back(
-        {.what = absl::StrFormat("rounds of %d, %s", batch, Name(policy)),
-         .weight = weight,
-         .has =
-             [=, this](TuningProfile& profile) {
-               for (const Series& one : series) {
-                 auto& list = one.draft ? profile.rounds : profile.verify;
-                 for (const int32_t k : one.lengths) {
-                   if (Find(list, place(k)) == nullptr) return batch >= too_large_;
-                 }
-               }
-               return true;
-             },
-         .measure =
-             [=, this](double seconds) {
-               const absl::Status measured = MeasureRounds(place(0), series, seconds);
-               if (!absl::IsResourceExhausted(measured) || batch == 1) return measured;
-               // Snapshots take more than the others: they do not speak for a batch.
-               if (policy == CheckpointPolicy::kEveryRound) too_large_ = std::min(too_large_, batch);
-               return absl::OkStatus();
-             }});
+    steps_.push_back({.what = absl::StrFormat("rounds of %d, %s", batch, Name(policy)),
+                      .weight = weight,
+                      .has =
+                          [=, this](TuningProfile& profile) {
+                            for (const Series& one : series) {
+                              auto& list = one.draft ? profile.rounds : profile.verify;
+                              for (const int32_t k : one.lengths) {
+                                if (Find(list, place(k)) == nullptr) return batch >= too_large_;
+                              }
+                            }
+                            return true;
+                          },
+                      .measure =
+                          [=, this](double seconds) {
+                            const absl::Status measured = MeasureRounds(place(0), series, seconds);
+                            if (!absl::IsResourceExhausted(measured) || batch == 1) return measured;
+                            // Snapshots take more than the others: they do not speak for a batch.
+                            if (policy == CheckpointPolicy::kEveryRound)
+                              too_large_ = std::min(too_large_, batch);
+                            return absl::OkStatus();
+                          }});
   }
 
   absl::Status MeasureRounds(const RoundMeasurement& like, const std::vector<Series>& series,
                              double seconds) {
     std::vector<std::unique_ptr<RoundTimer>> timers;
     for (const Series& one : series) {
-      SW_ASSIGN_OR_RETURN(timers.emplace_back(), Timer(one.draft, like.batch, like.policy,
-                                                       like.stride, one.max_draft));
+      SW_ASSIGN_OR_RETURN(timers.emplace_back(),
+                          Timer(one.draft, like.batch, like.policy, like.stride, one.max_draft));
     }
     std::vector<std::map<int32_t, Times>> times(series.size());
     const double start = Seconds();
@@ -270,14 +268,13 @@ class Tuner {
     const int32_t length = draft_tokens == kAutoDraftTokens
                                ? model.BestDraftTokens(1, rates, kAutoMaxDraft)
                                : draft_tokens;
-    profile_.checks.push_back(
-        {.batch = 1,
-         .draft_tokens = draft_tokens,
-         .acceptance = kUsualAcceptance,
-         .fitted = fitted,
-         .predicted_us =
-             model.At(1).round_us[length] / RoundCostModel::ExpectedTokens(rates, length),
-         .measured_us = SpreadOf(token_us)});
+    profile_.checks.push_back({.batch = 1,
+                               .draft_tokens = draft_tokens,
+                               .acceptance = kUsualAcceptance,
+                               .fitted = fitted,
+                               .predicted_us = model.At(1).round_us[length] /
+                                               RoundCostModel::ExpectedTokens(rates, length),
+                               .measured_us = SpreadOf(token_us)});
   }
 
   void AddBandwidth() {
@@ -296,9 +293,9 @@ class Tuner {
                       .has = [](const TuningProfile& p) { return p.empty_round_us.median > 0; },
                       .measure =
                           [this](double) {
-                            SW_ASSIGN_OR_RETURN(const LaunchCosts costs,
-                                                MeasureLaunchCosts(options_.model->device(),
-                                                                   options_.num_threads));
+                            SW_ASSIGN_OR_RETURN(
+                                const LaunchCosts costs,
+                                MeasureLaunchCosts(options_.model->device(), options_.num_threads));
                             profile_.launch_us = costs.op_us;
                             profile_.empty_round_us = costs.empty_round_us;
                             return absl::OkStatus();
@@ -330,34 +327,31 @@ class Tuner {
                options.max_draft = 0;
                options.prefill_chunk = chunk;
                SW_ASSIGN_OR_RETURN(const auto timer, RoundTimer::Create(options));
-               SW_ASSIGN_OR_RETURN(
-                   const Spread us,
-                   timer->Prefill(gpu_ ? kGpuChunks[std::size(kGpuChunks) - 1]
-                                       : kCpuChunks[std::size(kCpuChunks) - 1],
-                                  seconds));
+               SW_ASSIGN_OR_RETURN(const Spread us,
+                                   timer->Prefill(gpu_ ? kGpuChunks[std::size(kGpuChunks) - 1]
+                                                       : kCpuChunks[std::size(kCpuChunks) - 1],
+                                                  seconds));
                profile_.prefill.push_back({.chunk = chunk, .us_per_token = us});
                return absl::OkStatus();
              }});
   }
 
   void AddReplay(int32_t draft_tokens, bool all) {
-    const ReplayMeasurement place = {.draft_tokens = draft_tokens,
-                                     .rows = all ? draft_tokens : 0};
+    const ReplayMeasurement place = {.draft_tokens = draft_tokens, .rows = all ? draft_tokens : 0};
     steps_.push_back(
         {.what = absl::StrFormat("replay of %d rows", place.rows),
          .has =
              [place](const TuningProfile& profile) {
-               return std::any_of(profile.replay.begin(), profile.replay.end(),
-                                  [&](const ReplayMeasurement& r) {
-                                    return r.draft_tokens == place.draft_tokens &&
-                                           r.rows == place.rows;
-                                  });
+               return std::any_of(
+                   profile.replay.begin(), profile.replay.end(), [&](const ReplayMeasurement& r) {
+                     return r.draft_tokens == place.draft_tokens && r.rows == place.rows;
+                   });
              },
          .measure =
              [=, this](double seconds) {
-               SW_ASSIGN_OR_RETURN(const std::unique_ptr<RoundTimer> timer,
-                                   Timer(false, 1, CheckpointPolicy::kEveryRound, kDefaultStride,
-                                         kAutoMaxDraft));
+               SW_ASSIGN_OR_RETURN(
+                   const std::unique_ptr<RoundTimer> timer,
+                   Timer(false, 1, CheckpointPolicy::kEveryRound, kDefaultStride, kAutoMaxDraft));
                SW_ASSIGN_OR_RETURN(const RoundTimer::Result result,
                                    timer->Rounds(draft_tokens, all ? 1.0 : 0.0, seconds));
                ReplayMeasurement measured = place;
@@ -368,33 +362,32 @@ class Tuner {
   }
 
   void AddCheckOfAuto() {
-    steps_.push_back(
-        {.what = "check of auto",
-         .weight = 3,  // lots scatter more than times do
-         .has =
-             [](const TuningProfile& profile) {
-               return std::any_of(profile.checks.begin(), profile.checks.end(),
-                                  [&](const PredictionCheck& check) {
-                                    return check.draft_tokens == kAutoDraftTokens;
-                                  });
-             },
-         .measure =
-             [this](double seconds) {
-               SW_ASSIGN_OR_RETURN(
-                   const std::unique_ptr<RoundTimer> timer,
-                   Timer(options_.draft != nullptr, 1, CheckpointPolicy::kEveryRound,
-                         kDefaultStride, kAutoMaxDraft));
-               std::vector<double> token_us;
-               const double start = Seconds();
-               for (int32_t turn = 0; turn < kMaxSamples; ++turn) {
-                 if (turn >= kMinSamples && Seconds() - start > seconds) break;
-                 SW_ASSIGN_OR_RETURN(const std::vector<RoundTimer::Sample> samples,
-                                     timer->InTurn({kAutoDraft}, kUsualAcceptance));
-                 token_us.push_back(samples.front().token_us);
-               }
-               Check(kAutoDraftTokens, /*fitted=*/false, token_us);
-               return absl::OkStatus();
-             }});
+    steps_.push_back({.what = "check of auto",
+                      .weight = 3,  // lots scatter more than times do
+                      .has =
+                          [](const TuningProfile& profile) {
+                            return std::any_of(profile.checks.begin(), profile.checks.end(),
+                                               [&](const PredictionCheck& check) {
+                                                 return check.draft_tokens == kAutoDraftTokens;
+                                               });
+                          },
+                      .measure =
+                          [this](double seconds) {
+                            SW_ASSIGN_OR_RETURN(
+                                const std::unique_ptr<RoundTimer> timer,
+                                Timer(options_.draft != nullptr, 1, CheckpointPolicy::kEveryRound,
+                                      kDefaultStride, kAutoMaxDraft));
+                            std::vector<double> token_us;
+                            const double start = Seconds();
+                            for (int32_t turn = 0; turn < kMaxSamples; ++turn) {
+                              if (turn >= kMinSamples && Seconds() - start > seconds) break;
+                              SW_ASSIGN_OR_RETURN(const std::vector<RoundTimer::Sample> samples,
+                                                  timer->InTurn({kAutoDraft}, kUsualAcceptance));
+                              token_us.push_back(samples.front().token_us);
+                            }
+                            Check(kAutoDraftTokens, /*fitted=*/false, token_us);
+                            return absl::OkStatus();
+                          }});
   }
 
   void ListSteps() {
@@ -419,10 +412,9 @@ class Tuner {
     for (const int32_t b : kBatches) {
       AddRounds(b, CheckpointPolicy::kEveryRound, kDefaultStride, batch);
     }
-    AddRounds(1, CheckpointPolicy::kEveryRound, kDefaultStride,
-              {{.draft = false,
-                .max_draft = kMaxDraftTokens,
-                .lengths = {9, 10, 11, 12, 13, 14, 15}}});
+    AddRounds(
+        1, CheckpointPolicy::kEveryRound, kDefaultStride,
+        {{.draft = false, .max_draft = kMaxDraftTokens, .lengths = {9, 10, 11, 12, 13, 14, 15}}});
     AddPolicies(1);
     for (const int32_t b : kBatches) AddPolicies(b);
     for (const int32_t chunk : gpu_ ? kGpuChunks : kCpuChunks) AddPrefill(chunk);
@@ -461,8 +453,8 @@ class Tuner {
 
   double TimeOf(const PolicyChoice& choice) const {
     for (const RoundMeasurement& r : profile_.verify) {
-      if (r.draft_tokens == kPolicyLength && r.batch == choice.batch &&
-          r.policy == choice.policy && r.stride == choice.stride) {
+      if (r.draft_tokens == kPolicyLength && r.batch == choice.batch && r.policy == choice.policy &&
+          r.stride == choice.stride) {
         return r.us.median;
       }
     }

@@ -40,7 +40,8 @@ constexpr int64_t kMaxCount{int64_t{1} << 50};
 constexpr double kMaxMicroseconds{1e12};
 constexpr double kMaxBytesPerSecond{1e18};
 
-constexpr CheckpointPolicy kPolicies[]{CheckpointPolicy::kEveryRound, CheckpointPolicy::kWhenLogFull,
+constexpr CheckpointPolicy kPolicies[]{CheckpointPolicy::kEveryRound,
+                                       CheckpointPolicy::kWhenLogFull,
                                        CheckpointPolicy::kSnapshotPerToken};
 
 // Digits beyond what a measurement is worth make files hard to read and to compare.
@@ -57,10 +58,14 @@ OrderedJson ToJson(const Spread& spread) {
 }
 
 OrderedJson ToJson(const ModelShape& shape) {
-  return {{"family", shape.family},           {"dtype", shape.dtype},
-          {"kv_dtype", shape.kv_dtype},       {"hidden_size", shape.hidden_size},
-          {"num_layers", shape.num_layers},   {"vocab_size", shape.vocab_size},
-          {"weight_bytes", shape.weight_bytes}, {"state_bytes", shape.state_bytes}};
+  return {{"family", shape.family},
+          {"dtype", shape.dtype},
+          {"kv_dtype", shape.kv_dtype},
+          {"hidden_size", shape.hidden_size},
+          {"num_layers", shape.num_layers},
+          {"vocab_size", shape.vocab_size},
+          {"weight_bytes", shape.weight_bytes},
+          {"state_bytes", shape.state_bytes}};
 }
 
 OrderedJson ToJson(const RoundMeasurement& round) {
@@ -72,8 +77,7 @@ OrderedJson ToJson(const RoundMeasurement& round) {
 }
 
 OrderedJson ToJson(const ReplayMeasurement& replay) {
-  return {
-      {"draft_tokens", replay.draft_tokens}, {"rows", replay.rows}, {"us", ToJson(replay.us)}};
+  return {{"draft_tokens", replay.draft_tokens}, {"rows", replay.rows}, {"us", ToJson(replay.us)}};
 }
 
 OrderedJson ToJson(const PrefillMeasurement& prefill) {
@@ -172,12 +176,14 @@ class Reader {
     if (array == nullptr) return absl::OkStatus();
     if (!array->is_array()) return Wrong(reader_.name(), key, "is not a list");
     if (array->size() > kMaxEntries) {
-      return Wrong(reader_.name(), key,
-                   absl::StrFormat("has %d entries; legal are 0 to %d", array->size(), kMaxEntries));
+      return Wrong(
+          reader_.name(), key,
+          absl::StrFormat("has %d entries; legal are 0 to %d", array->size(), kMaxEntries));
     }
     for (size_t i = 0; i < array->size(); ++i) {
-      SW_ASSIGN_OR_RETURN(const Reader reader,
-                          Of((*array)[i], absl::StrFormat("%s: \"%s\"[%d]", reader_.name(), key, i)));
+      SW_ASSIGN_OR_RETURN(
+          const Reader reader,
+          Of((*array)[i], absl::StrFormat("%s: \"%s\"[%d]", reader_.name(), key, i)));
       SW_RETURN_IF_ERROR(reader.ReadItem(list.emplace_back()));
     }
     return absl::OkStatus();
@@ -211,8 +217,7 @@ class Reader {
   }
   absl::Status ReadItem(PredictionCheck& check) const {
     SW_RETURN_IF_ERROR(Read("batch", 1, kMaxBatch, check.batch));
-    SW_RETURN_IF_ERROR(
-        Read("draft_tokens", kAutoDraftTokens, kMaxDraftTokens, check.draft_tokens));
+    SW_RETURN_IF_ERROR(Read("draft_tokens", kAutoDraftTokens, kMaxDraftTokens, check.draft_tokens));
     SW_RETURN_IF_ERROR(Read("acceptance", 0.0, 1.0, check.acceptance));
     SW_RETURN_IF_ERROR(Read("fitted", check.fitted));
     SW_RETURN_IF_ERROR(Read("predicted_us", 0.0, kMaxMicroseconds, check.predicted_us));
@@ -389,8 +394,8 @@ absl::Status WriteTuningProfile(const std::string& path, const TuningProfile& pr
 absl::StatusOr<TuningProfile> ReadTuningProfile(const std::string& path) {
   SW_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
   if (file.size() > kMaxFileBytes) {
-    return absl::InvalidArgumentError(absl::StrFormat("%s: has %d bytes; legal are up to %d", path,
-                                                      file.size(), kMaxFileBytes));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: has %d bytes; legal are up to %d", path, file.size(), kMaxFileBytes));
   }
   return ParseTuningProfile(file.text(), path);
 }
@@ -455,17 +460,17 @@ RoundCostModel BuiltInCostModel(const Model& model, const Model* draft, double c
   RoundCostModel result;
   result.times = EstimateRounds(*figures, model.info(), draft == nullptr ? nullptr : &draft->info(),
                                 cost_per_proposal);
-  result.source = known ? absl::StrCat("built-in figures for ", figures->name, ": ", figures->origin)
-                        : absl::StrCat("built-in figures of another GPU, ", figures->name,
-                                       ": none are known for this one");
+  result.source = known
+                      ? absl::StrCat("built-in figures for ", figures->name, ": ", figures->origin)
+                      : absl::StrCat("built-in figures of another GPU, ", figures->name,
+                                     ": none are known for this one");
   return result;
 }
 
 absl::StatusOr<RoundCostModel> FindCostModel(const EngineOptions& options) {
   const Model& model = *options.model;
-  const Model* draft = options.drafter.kind == DrafterOptions::Kind::kModel
-                           ? options.drafter.model.get()
-                           : nullptr;
+  const Model* draft =
+      options.drafter.kind == DrafterOptions::Kind::kModel ? options.drafter.model.get() : nullptr;
   const int threads = model.info().device != "cpu" ? 0
                       : options.num_threads > 0    ? options.num_threads
                                                    : AvailableCores();
@@ -480,8 +485,7 @@ absl::StatusOr<RoundCostModel> FindCostModel(const EngineOptions& options) {
     SW_ASSIGN_OR_RETURN(const TuningProfile profile, ReadTuningProfile(path));
     const std::string why = WhyUnfit(profile, model, draft, threads);
     if (why.empty()) return use(profile, path);
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": the profile does not fit: ", why));
+    return absl::FailedPreconditionError(absl::StrCat(path, ": the profile does not fit: ", why));
   }
   std::vector<std::string> notes;
   if (options.tuning_profile.empty()) {

@@ -184,7 +184,8 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
       ->capture_default_str()
       ->type_name("METHOD");
   app.add_option("--profile", flags.profile,
-                 "Tuning profile for --draft-tokens auto (see sidewinder tune); builtin:\nnone; default: the one in the cache if it fits")
+                 "Tuning profile for --draft-tokens auto (see sidewinder tune); builtin:\nnone; "
+                 "default: the one in the cache if it fits")
       ->type_name("FILE.json");
   app.add_option("--synthetic-acceptance", flags.synthetic_acceptance,
                  "Accept every proposal with probability P whatever the verifier says, to\n"

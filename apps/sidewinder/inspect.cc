@@ -12,6 +12,7 @@
 #include "apps/sidewinder/output.h"
 #include "runtime/status_macros.h"
 #include "sidewinder/system.h"
+#include "sidewinder/tuning.h"
 
 namespace sidewinder::cli {
 namespace {
@@ -25,6 +26,8 @@ constexpr char kFooter[]{
 
 struct Flags {
   ModelFlags model;
+  std::string draft = "none";
+  std::string profile;
   bool json = false;
 };
 
@@ -34,7 +37,7 @@ struct Limit {
   double tokens_per_second;
 };
 
-OrderedJson InspectJson(const Model& model, const Limit& limit) {
+OrderedJson InspectJson(const Model& model, const Limit& limit, const RoundCostModel& costs) {
   const ModelInfo& info = model.info();
   return {
       {"path", info.path},
@@ -57,10 +60,13 @@ OrderedJson InspectJson(const Model& model, const Limit& limit) {
       {"threads", limit.threads > 0 ? OrderedJson(limit.threads) : OrderedJson(nullptr)},
       {"read_bytes_per_second", limit.bytes_per_second},
       {"limit_tokens_per_second", limit.tokens_per_second},
+      {"tuning", costs.source},
+      {"tuning_measured", costs.measured},
+      {"tuning_notes", costs.notes},
   };
 }
 
-std::string InspectTable(const Model& model, const Limit& limit) {
+std::string InspectTable(const Model& model, const Limit& limit, const RoundCostModel& costs) {
   const ModelInfo& info = model.info();
   std::string table;
   const auto row = [&table](const char* name, const std::string& value) {
@@ -85,6 +91,8 @@ std::string InspectTable(const Model& model, const Limit& limit) {
   row("limit",
       absl::StrFormat("%.0f tokens/s: %.1f GB/s measured over %.1f MB", limit.tokens_per_second,
                       limit.bytes_per_second / 1e9, static_cast<double>(info.weight_bytes) / 1e6));
+  row("tuning", costs.source);
+  for (const std::string& note : costs.notes) row("", note);
   return table;
 }
 
@@ -96,8 +104,14 @@ absl::Status RunInspect(const Flags& flags) {
                       MeasureReadBandwidth(*model, model->info().weight_bytes, limit.threads));
   limit.tokens_per_second =
       limit.bytes_per_second / static_cast<double>(model->info().weight_bytes);
-  return flags.json ? PrintJson(InspectJson(*model, limit), /*indent=*/2)
-                    : PrintText(InspectTable(*model, limit));
+  EngineOptions options;
+  options.model = model;
+  SW_ASSIGN_OR_RETURN(options.drafter, LoadDrafter(flags.draft, flags.model));
+  options.num_threads = flags.model.threads;
+  options.tuning_profile = flags.profile;
+  SW_ASSIGN_OR_RETURN(const RoundCostModel costs, FindCostModel(options));
+  return flags.json ? PrintJson(InspectJson(*model, limit, costs), /*indent=*/2)
+                    : PrintText(InspectTable(*model, limit, costs));
 }
 
 }  // namespace
@@ -106,6 +120,12 @@ void AddInspect(CLI::App& app, Run& run) {
   CLI::App* sub = app.add_subcommand("inspect", "What a model is, and the limit on this machine");
   auto flags = std::make_shared<Flags>();
   AddModelFlags(*sub, flags->model);
+  sub->add_option("--draft", flags->draft,
+                  "The draft that a tuning profile should be for, as of generate")
+      ->capture_default_str()
+      ->type_name("DIR|ngram|none");
+  sub->add_option("--profile", flags->profile, "Tuning profile; default: the one in the cache")
+      ->type_name("FILE.json");
   sub->add_flag("--json", flags->json, "Print one JSON object");
   sub->footer(kFooter);
   sub->callback([&run, flags] { run = [flags] { return RunInspect(*flags); }; });

@@ -113,8 +113,7 @@ void AddTune(CLI::App& app, Run& run) {
                   "proposals that cost nothing")
       ->capture_default_str()
       ->type_name("DIR|ngram|none");
-  sub->add_option("--time-budget", flags->time_budget,
-                  "Seconds; no measurement begins afterwards")
+  sub->add_option("--time-budget", flags->time_budget, "Seconds; no measurement begins afterwards")
       ->check(CLI::Range(0.1, 1e6))
       ->capture_default_str()
       ->type_name("SECONDS");

@@ -36,8 +36,9 @@ std::string TuneTable(const TuningProfile& p) {
   const auto row = [&text](const char* name, const std::string& value) {
     absl::StrAppendFormat(&text, "%-14s %s\n", name, value);
   };
-  row("device", absl::StrCat(p.device, p.threads > 0 ? absl::StrCat(", ", p.threads, " threads") : "",
-                             p.driver.empty() ? "" : absl::StrCat(", driver ", p.driver)));
+  row("device",
+      absl::StrCat(p.device, p.threads > 0 ? absl::StrCat(", ", p.threads, " threads") : "",
+                   p.driver.empty() ? "" : absl::StrCat(", driver ", p.driver)));
   row("model", absl::StrCat(p.model_path, ": ", p.model.Text()));
   if (p.draft) row("draft", absl::StrCat(p.draft_path, ": ", p.draft->Text()));
   if (!p.complete) row("incomplete", "measuring ended early; --resume goes on");
@@ -58,7 +59,9 @@ std::string TuneTable(const TuningProfile& p) {
   for (int32_t k = 0; k <= kReportedLengths; ++k) {
     const std::optional<double> even = model.BreakEven(1, k);
     absl::StrAppendFormat(&text, "%5d %12.1f %12.1f %11s", k, one.verify_us[k], one.round_us[k],
-                          k == 0 ? "-" : even ? absl::StrFormat("%.1f %%", 100 * *even) : "never");
+                          k == 0 ? "-"
+                          : even ? absl::StrFormat("%.1f %%", 100 * *even)
+                                 : "never");
     for (const double rate : kReportedRates) {
       absl::StrAppendFormat(&text, " %7.2f", model.SpeedUp(1, {rate}, k));
     }

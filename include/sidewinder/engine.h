@@ -145,8 +145,8 @@ struct EngineOptions {
   int32_t prefill_chunk = 0;  // prompt tokens evaluated at once, 1..4096; 0: what suits the device
   int32_t num_threads = 0;    // 0: one per core
   // A tuning profile (sidewinder/tuning.h), for kAutoDraftTokens and what is left to be chosen by
-  // the device. Empty: the one that `sidewinder tune` wrote for these models on this device if there
-  // is one, else built-in figures; "builtin": those.
+  // the device. Empty: the one that `sidewinder tune` wrote for these models on this device if
+  // there is one, else built-in figures; "builtin": those.
   std::string tuning_profile;
   // Forces proposals to be accepted with this probability, 0..1, whatever the verifier says: for
   // benchmarks of speed with random weights; < 0: off. The text is then meaningless.

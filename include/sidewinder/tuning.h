@@ -84,20 +84,20 @@ struct PolicyChoice {
 
 struct TuningProfile {
   // For which machine and models it holds.
-  std::string device;  // ModelInfo::device_description
+  std::string device;   // ModelInfo::device_description
   int32_t threads = 0;  // 0: the device has none
   std::string driver;
   ModelShape model;
   std::optional<ModelShape> draft;  // none: proposals cost nothing (prompt lookup, plain decoding)
 
-  std::string date;                // "2025-01-31"
+  std::string date;  // "2025-01-31"
   std::string sidewinder_version;
   std::string model_path, draft_path;  // as they were given
   bool complete = false;               // nothing was left out for lack of time
 
-  double read_bytes_per_second = 0;  // over the weights of the model
-  Spread launch_us;                  // one more small op in a round
-  Spread empty_round_us;             // a round of nothing but opening and closing it
+  double read_bytes_per_second = 0;      // over the weights of the model
+  Spread launch_us;                      // one more small op in a round
+  Spread empty_round_us;                 // a round of nothing but opening and closing it
   std::vector<RoundMeasurement> verify;  // the model alone: proposals that cost nothing
   std::vector<RoundMeasurement> rounds;  // with the draft
   std::vector<ReplayMeasurement> replay;
@@ -105,7 +105,7 @@ struct TuningProfile {
   std::vector<PredictionCheck> checks;
 
   // What won.
-  int32_t prefill_chunk = 0;  // 0: not measured
+  int32_t prefill_chunk = 0;           // 0: not measured
   std::vector<PolicyChoice> policies;  // by batch
 };
 
@@ -128,12 +128,12 @@ std::string WhyUnfit(const TuningProfile& profile, const Model& model, const Mod
 
 // Figures of a device that estimate rounds of any model where no profile fits.
 struct DeviceFigures {
-  std::string name;         // part of the device's description
+  std::string name;  // part of the device's description
   double read_bytes_per_second = 0;
-  double layer_us = 0;      // what a layer takes beyond reading its weights
-  double row_share = 0;     // one more row, as a share of a pass of one row
-  bool measured = false;    // else derived
-  std::string origin;       // how
+  double layer_us = 0;    // what a layer takes beyond reading its weights
+  double row_share = 0;   // one more row, as a share of a pass of one row
+  bool measured = false;  // else derived
+  std::string origin;     // how
 };
 absl::Span<const DeviceFigures> BuiltInFigures();
 
@@ -149,8 +149,8 @@ struct RoundCostModel {
   std::string source;              // "profile FILE", "built-in figures of H100 ..."
   std::vector<std::string> notes;  // profiles that were found and do not fit, and why
   bool measured = false;
-  int32_t prefill_chunk = 0;       // 0: not known
-  std::vector<RoundTimes> times;   // by ascending batch, at least one
+  int32_t prefill_chunk = 0;      // 0: not known
+  std::vector<RoundTimes> times;  // by ascending batch, at least one
 
   // Of the table for so many sequences: the first that is large enough, else the last.
   const RoundTimes& At(int32_t batch) const;

@@ -4,6 +4,8 @@
 #ifndef SIDEWINDER_KERNELS_COMMON_HOST_DEVICE_H_
 #define SIDEWINDER_KERNELS_COMMON_HOST_DEVICE_H_
 
+#include <cmath>
+
 #ifdef __CUDACC__
 #define SW_HOST_DEVICE __host__ __device__
 #else
@@ -25,6 +27,14 @@ SW_HOST_DEVICE inline double MultiplyThenAdd(double a, double b, double c) {
   return __dadd_rn(__dmul_rn(a, b), c);
 #else
   return a * b + c;
+#endif
+}
+
+SW_HOST_DEVICE inline float SquareRoot(float a) {
+#ifdef __CUDA_ARCH__
+  return __fsqrt_rn(a);
+#else
+  return std::sqrt(a);
 #endif
 }
 

@@ -40,7 +40,9 @@ class RoundCudaTest : public testing::CudaTest {
     for (const int32_t num_slots : kSlotCounts) {
       for (uint32_t seed = 0; seed < kSeeds; ++seed) {
         SCOPED_TRACE("slots " + std::to_string(num_slots) + " seed " + std::to_string(seed));
-        ExpectSame(RandomRound({.num_slots = num_slots, .temperatures = true}, seed * 977 + num_slots, max_behind), op);
+        ExpectSame(RandomRound({.num_slots = num_slots, .temperatures = true},
+                               seed * 977 + num_slots, max_behind),
+                   op);
         if (HasFatalFailure()) return;
       }
     }

@@ -1,10 +1,9 @@
 // The automatic draft length over simulated texts. Rounds take what a table says and proposals are
-// accepted with given probabilities, so what a choice is worth is known: a round with K proposals is
-// counted with the tokens it commits on average. Only what the choice learns from is a lot, the same
-// in every run.
+// accepted with given probabilities, so what a choice is worth is known: a round with K proposals
+// is counted with the tokens it commits on average. Only what the choice learns from is a lot, the
+// same in every run.
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -88,6 +87,8 @@ class Simulation {
     slot_.draft_tokens = kAutoDraft;
     slot_.sequence = sequence_++;
     slot_.num_tokens = 1;
+    slot_.probe_interval = kFirstProbeInterval;
+    slot_.probe_allowance = kFirstAllowance;
     slot_.active = 1;
     cursor_.consumed = 0;
     double us = 0;
@@ -150,7 +151,6 @@ TEST_P(DraftLengthTest, IsCloseToTheBestFixedLengthInEveryCategory) {
       const double fixed = FixedTokensPerUs(GetParam(), category, k);
       if (fixed > best) best = fixed, best_length = k;
     }
-    if (std::getenv("SHOW")) std::printf("%s %s best %d ratio %.4f\n", GetParam().name, category.name, best_length, rate / best);
     EXPECT_GT(rate, 0.97 * best) << category.name << ": " << best_length << " is best";
   }
 }
@@ -169,7 +169,6 @@ TEST_P(DraftLengthTest, IsFasterThanEveryFixedLengthOnAMixedStream) {
   }
   for (int32_t k = 0; k <= kMaxLength; ++k) {
     EXPECT_LT(us, fixed_us[k]) << "with " << k;
-    if (std::getenv("SHOW")) std::printf("%s mixed K=%d: auto takes %.4f of it\n", GetParam().name, k, us / fixed_us[k]);
   }
 }
 
@@ -180,8 +179,9 @@ TEST_P(DraftLengthTest, HardlyEverCostsMoreThanPlainDecoding) {
   for (int i = 0; i < kTexts; ++i) {
     us += simulation.Generate({"useless", {0.0}});
     const double plain_us = (i + 1) * kTokens * GetParam().plain_us;
-    if (std::getenv("SHOW")) std::printf("%s useless text %d: %.4f\n", GetParam().name, i, us / plain_us);
-    if (i > 0) EXPECT_LT(us, 1.02 * plain_us) << i + 1 << " texts";
+    if (i > 0) {
+      EXPECT_LT(us, 1.02 * plain_us) << i + 1 << " texts";
+    }
   }
 }
 
@@ -192,7 +192,6 @@ TEST_P(DraftLengthTest, RecoversWhenProposalsBecomeGood) {
   double us = 0;
   for (int i = 0; i < 4; ++i) us = simulation.Generate(good);
   EXPECT_LT(us, 0.75 * kTokens * GetParam().plain_us);
-    if (std::getenv("SHOW")) std::printf("%s recover %.3f\n", GetParam().name, us / (kTokens * GetParam().plain_us));
 }
 
 INSTANTIATE_TEST_SUITE_P(Machines, DraftLengthTest, ::testing::ValuesIn(kMachines),

@@ -312,8 +312,8 @@ TEST(EngineTest, AProfileThatDoesNotFitIsRefused) {
   TuningProfile profile = ProfileOfRounds(10);
   profile.device = "another machine";
   ASSERT_TRUE(WriteTuningProfile(path, profile).ok());
-  const auto refused = Engine::Create(
-      {.model = TestModel(kModel), .num_threads = 1, .tuning_profile = path});
+  const auto refused =
+      Engine::Create({.model = TestModel(kModel), .num_threads = 1, .tuning_profile = path});
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.status().message()),
               AllOf(HasSubstr(path), HasSubstr("another machine")));

@@ -190,7 +190,7 @@ TEST(CostModelTest, FillsWhatWasNotMeasured) {
   const RoundCostModel model = CostModelOf(Example(), CheckpointPolicy::kEveryRound, 16);
   ASSERT_THAT(model.times, SizeIs(2));
   EXPECT_DOUBLE_EQ(model.At(1).round_us[4], 160);
-  EXPECT_DOUBLE_EQ(model.At(1).round_us[3], 145);  // between two
+  EXPECT_DOUBLE_EQ(model.At(1).round_us[3], 145);    // between two
   EXPECT_DOUBLE_EQ(model.At(1).verify_us[15], 175);  // beyond the last two
   // Batch 4 was measured without the draft: its cost is that of batch 1.
   EXPECT_DOUBLE_EQ(model.At(2).verify_us[2], 150);

@@ -110,7 +110,9 @@ class DeviceRound {
         sequences_(stream, device, state.sequences, false),
         logit_rows_(stream, device, state.logit_rows, false) {}
 
-  ControlBlock control() const { return host_.Control(slots_.data(), draft_probs_.data(), drafting_.data()); }
+  ControlBlock control() const {
+    return host_.Control(slots_.data(), draft_probs_.data(), drafting_.data());
+  }
   RowPlan plan() const {
     return host_.Plan(counts_.data(), plan_tokens_.data(), sequences_.data(), logit_rows_.data());
   }
