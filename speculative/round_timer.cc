@@ -71,7 +71,7 @@ EngineOptions ForDrafter(const RoundTimerOptions& options) {
 
 }  // namespace
 
-Spread SpreadOf(std::vector<double> values) {
+MeasuredTime MeasuredTimeOf(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());
   return {
@@ -196,10 +196,10 @@ absl::StatusOr<RoundTimer::Result> RoundTimer::Rounds(int32_t draft_tokens, doub
     round_us.push_back(samples.front().round_us);
     token_us.push_back(samples.front().token_us);
   }
-  return Result{.round_us = SpreadOf(round_us), .token_us = SpreadOf(token_us)};
+  return Result{.round_us = MeasuredTimeOf(round_us), .token_us = MeasuredTimeOf(token_us)};
 }
 
-absl::StatusOr<Spread> RoundTimer::Prefill(int32_t tokens, double seconds) {
+absl::StatusOr<MeasuredTime> RoundTimer::Prefill(int32_t tokens, double seconds) {
   const std::vector<int32_t> prompt = Prompt(*options_.model, tokens + 1);
   SlotRequest request;
   request.tokens = prompt;
@@ -215,7 +215,7 @@ absl::StatusOr<Spread> RoundTimer::Prefill(int32_t tokens, double seconds) {
     if (s > 0) times.push_back(us / tokens);  // the first one warms up
     if (s >= kMinSamples && Microseconds(Clock::now() - start) > seconds * 1e6) break;
   }
-  return SpreadOf(times);
+  return MeasuredTimeOf(times);
 }
 
 namespace {
@@ -276,7 +276,7 @@ absl::StatusOr<LaunchCosts> LaunchCostsOfCpu(Stream& stream, const EmptyRounds& 
   ExecutionContext& ctx = stream.context();
   const auto per_repeat = [](std::vector<double> times) {
     for (double& us : times) us /= kEmptyRepeats;
-    return SpreadOf(std::move(times));
+    return MeasuredTimeOf(std::move(times));
   };
   LaunchCosts costs;
   costs.op_us = per_repeat(TimeEach(kSamples * 5, [&] {
@@ -292,7 +292,7 @@ absl::StatusOr<LaunchCosts> LaunchCostsOfCpu(Stream& stream, const EmptyRounds& 
 
 // A graph that holds one round with `ops` ops, launched kEmptyRepeats times in a row: the loop ends
 // itself after one iteration, because no slot is active.
-absl::StatusOr<Spread> TimeEmptyGraph(Stream& stream, const EmptyRounds& rounds, int32_t ops) {
+absl::StatusOr<MeasuredTime> TimeEmptyGraph(Stream& stream, const EmptyRounds& rounds, int32_t ops) {
   ExecutionContext& ctx = stream.context();
   SW_ASSIGN_OR_RETURN(const std::unique_ptr<RecordedLoop> loop,
                       RecordedLoop::Record(stream, [&](uint64_t condition) {
@@ -304,7 +304,7 @@ absl::StatusOr<Spread> TimeEmptyGraph(Stream& stream, const EmptyRounds& rounds,
     status.Update(stream.Synchronize());
   });
   SW_RETURN_IF_ERROR(status);
-  Spread spread = SpreadOf(times);
+  MeasuredTime spread = MeasuredTimeOf(times);
   for (double* us : {&spread.median, &spread.low, &spread.high}) *us /= kEmptyRepeats;
   return spread;
 }
@@ -318,7 +318,7 @@ absl::StatusOr<LaunchCosts> MeasureLaunchCosts(const Device& device, int32_t num
   constexpr int32_t kOps{128};
   LaunchCosts costs;
   SW_ASSIGN_OR_RETURN(costs.empty_round_us, TimeEmptyGraph(*stream, rounds, 0));
-  SW_ASSIGN_OR_RETURN(const Spread with_ops, TimeEmptyGraph(*stream, rounds, kOps));
+  SW_ASSIGN_OR_RETURN(const MeasuredTime with_ops, TimeEmptyGraph(*stream, rounds, kOps));
   const double base = costs.empty_round_us.median;
   costs.op_us = {.median = std::max(0.0, with_ops.median - base) / kOps,
                  .low = std::max(0.0, with_ops.low - base) / kOps,

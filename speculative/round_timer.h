@@ -17,7 +17,7 @@
 namespace sidewinder {
 
 // Median, 10 % and 90 % quantile; zeros if there are none.
-Spread SpreadOf(std::vector<double> values);
+MeasuredTime MeasuredTimeOf(std::vector<double> values);
 
 // Fewer samples say nothing, more do not fit any budget.
 inline constexpr int32_t kMinSamples{3};
@@ -53,13 +53,13 @@ class RoundTimer {
 
   // Samples for about `seconds`, at least a few.
   struct Result {
-    Spread round_us;
-    Spread token_us;
+    MeasuredTime round_us;
+    MeasuredTime token_us;
   };
   absl::StatusOr<Result> Rounds(int32_t draft_tokens, double acceptance, double seconds);
 
   // Microseconds a token of evaluating a prompt of `tokens` tokens, by the model alone.
-  absl::StatusOr<Spread> Prefill(int32_t tokens, double seconds);
+  absl::StatusOr<MeasuredTime> Prefill(int32_t tokens, double seconds);
 
  private:
   explicit RoundTimer(RoundTimerOptions options) : options_(std::move(options)) {}
@@ -80,8 +80,8 @@ class RoundTimer {
 // What one more small op in a round takes, and a round that only opens and closes. On a CPU an op
 // is a parallel region.
 struct LaunchCosts {
-  Spread op_us;
-  Spread empty_round_us;
+  MeasuredTime op_us;
+  MeasuredTime empty_round_us;
 };
 absl::StatusOr<LaunchCosts> MeasureLaunchCosts(const Device& device, int32_t num_threads);
 

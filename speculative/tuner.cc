@@ -240,7 +240,7 @@ class Tuner {
       for (const int32_t k : series[i].lengths) {
         RoundMeasurement measured = like;
         measured.draft_tokens = k;
-        measured.us = SpreadOf(times[i][k].round_us);
+        measured.us = MeasuredTimeOf(times[i][k].round_us);
         Store(series[i].draft ? profile_.rounds : profile_.verify, measured);
       }
     }
@@ -274,7 +274,7 @@ class Tuner {
                                .fitted = fitted,
                                .predicted_us = model.At(1).round_us[length] /
                                                RoundCostModel::ExpectedTokens(rates, length),
-                               .measured_us = SpreadOf(token_us)});
+                               .measured_us = MeasuredTimeOf(token_us)});
   }
 
   void AddBandwidth() {
@@ -327,7 +327,7 @@ class Tuner {
                options.max_draft = 0;
                options.prefill_chunk = chunk;
                SW_ASSIGN_OR_RETURN(const auto timer, RoundTimer::Create(options));
-               SW_ASSIGN_OR_RETURN(const Spread us,
+               SW_ASSIGN_OR_RETURN(const MeasuredTime us,
                                    timer->Prefill(gpu_ ? kGpuChunks[std::size(kGpuChunks) - 1]
                                                        : kCpuChunks[std::size(kCpuChunks) - 1],
                                                   seconds));

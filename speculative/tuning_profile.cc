@@ -51,7 +51,7 @@ double Rounded(double value) {
   return std::round(value / unit) * unit;
 }
 
-OrderedJson ToJson(const Spread& spread) {
+OrderedJson ToJson(const MeasuredTime& spread) {
   return {{"median", Rounded(spread.median)},
           {"low", Rounded(spread.low)},
           {"high", Rounded(spread.high)}};
@@ -156,14 +156,14 @@ class Reader {
     return Wrong(reader_.name(), key,
                  absl::StrCat("is \"", text, "\"; legal are every-round, when-full, snapshot"));
   }
-  absl::Status Read(const char* key, Spread& spread) const {
+  absl::Status Read(const char* key, MeasuredTime& spread) const {
     SW_ASSIGN_OR_RETURN(const Reader reader, Object(key));
     SW_RETURN_IF_ERROR(reader.Read("median", 0.0, kMaxMicroseconds, spread.median));
     SW_RETURN_IF_ERROR(reader.Read("low", 0.0, kMaxMicroseconds, spread.low));
     return reader.Read("high", 0.0, kMaxMicroseconds, spread.high);
   }
   // A time that something takes is not 0.
-  absl::Status ReadTime(const char* key, Spread& spread) const {
+  absl::Status ReadTime(const char* key, MeasuredTime& spread) const {
     SW_RETURN_IF_ERROR(Read(key, spread));
     if (spread.median > 0) return absl::OkStatus();
     return Wrong(reader_.name(), key, "has a median of 0; legal is more");

@@ -1,6 +1,7 @@
 // `sidewinder tune`: measures rounds on this machine and writes a tuning profile and a report.
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "apps/sidewinder/flags.h"
 #include "apps/sidewinder/interrupt.h"
 #include "apps/sidewinder/output.h"
+#include "apps/sidewinder/tune_report.h"
 #include "apps/sidewinder/tune_text.h"
 #include "apps/sidewinder/usage_error.h"
 #include "runtime/status_macros.h"
@@ -66,6 +68,34 @@ absl::StatusOr<std::optional<TuningProfile>> ProfileToResume(const Flags& flags,
   return std::optional<TuningProfile>(std::move(profile));
 }
 
+absl::Status WriteFile(const std::filesystem::path& path, const std::string& text) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  const auto failed = [&] {
+    return absl::ErrnoToStatus(errno, absl::StrCat("--report: ", path.string()));
+  };
+  if (file == nullptr) return failed();
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  return std::fclose(file) == 0 && written ? absl::OkStatus() : failed();
+}
+
+// report.md, report.html and profile.json.
+absl::Status WriteReport(const std::string& folder, const TuningProfile& profile) {
+  const TuneReport report = MakeTuneReport(profile);
+  const std::filesystem::path path(folder);
+  SW_RETURN_IF_ERROR(WriteFile(path / "report.md", ToMarkdown(report)));
+  SW_RETURN_IF_ERROR(WriteFile(path / "report.html", ToHtml(report)));
+  return WriteTuningProfile((path / "profile.json").string(), profile);
+}
+
+absl::Status MakeReportFolder(const std::string& folder) {
+  if (folder.empty()) return absl::OkStatus();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error && std::filesystem::is_directory(folder, error)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--report: ", folder, ": cannot be made a folder",
+                                                 error ? absl::StrCat(": ", error.message()) : ""));
+}
+
 absl::Status RunTune(const Flags& flags) {
   TuneOptions options;
   SW_ASSIGN_OR_RETURN(options.model, LoadModel(flags.model));
@@ -86,6 +116,7 @@ absl::Status RunTune(const Flags& flags) {
                                         NumThreads(flags.model, *options.model)));
   }
   SW_RETURN_IF_ERROR(CheckReplaceable("--output", path));
+  SW_RETURN_IF_ERROR(MakeReportFolder(flags.report));
   SW_ASSIGN_OR_RETURN(options.resume, ProfileToResume(flags, path));
 
   CatchInterrupt();
@@ -98,6 +129,7 @@ absl::Status RunTune(const Flags& flags) {
   };
   SW_ASSIGN_OR_RETURN(const TuningProfile profile, Tune(options));
   SW_RETURN_IF_ERROR(WriteTuningProfile(path, profile));
+  if (!flags.report.empty()) SW_RETURN_IF_ERROR(WriteReport(flags.report, profile));
   if (flags.json) return PrintText(TuningProfileJson(profile));
   return PrintText(absl::StrCat(TuneTable(profile), "\nprofile        ", path, "\n"));
 }
@@ -120,6 +152,10 @@ void AddTune(CLI::App& app, Run& run) {
   sub->add_option("--output", flags->output,
                   "The profile; default: where generate and bench find it")
       ->type_name("FILE.json");
+  sub->add_option("--report", flags->report,
+                  "Write report.md, report.html (one page that needs no network) and\n"
+                  "profile.json")
+      ->type_name("DIR");
   sub->add_flag("--resume", flags->resume, "Keep what the profile already has");
   sub->add_flag("--json", flags->json, "Print the profile");
   sub->footer(kFooter);

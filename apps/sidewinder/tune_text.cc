@@ -9,7 +9,7 @@
 namespace sidewinder::cli {
 namespace {
 
-std::string Times(const Spread& us) {
+std::string Times(const MeasuredTime& us) {
   return absl::StrFormat("%9.1f us (%.1f to %.1f)", us.median, us.low, us.high);
 }
 

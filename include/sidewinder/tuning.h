@@ -21,7 +21,7 @@ namespace sidewinder {
 inline constexpr int kTuningProfileVersion{1};
 
 // Repeated measurements: the median, and what 10 % and 90 % of them lie below.
-struct Spread {
+struct MeasuredTime {
   double median = 0;
   double low = 0;
   double high = 0;
@@ -49,12 +49,12 @@ struct RoundMeasurement {
   CheckpointPolicy policy = CheckpointPolicy::kEveryRound;
   int32_t stride = 16;  // kWhenLogFull
   int32_t draft_tokens = 0;
-  Spread us;
+  MeasuredTime us;
 };
 
 struct PrefillMeasurement {
   int32_t chunk = 0;
-  Spread us_per_token;
+  MeasuredTime us_per_token;
 };
 
 // A round of one sequence with so many proposals that replays `rows` rows of the log: none of the
@@ -62,7 +62,7 @@ struct PrefillMeasurement {
 struct ReplayMeasurement {
   int32_t draft_tokens = 0;
   int32_t rows = 0;
-  Spread us;
+  MeasuredTime us;
 };
 
 // A generation whose time the profile's other measurements predict.
@@ -72,7 +72,7 @@ struct PredictionCheck {
   double acceptance = 0;     // of every proposal, by lot
   bool fitted = false;       // the profile has a measurement with these draft tokens
   double predicted_us = 0;   // per token
-  Spread measured_us;
+  MeasuredTime measured_us;
 };
 
 // The policy that is fastest at a batch.
@@ -96,8 +96,8 @@ struct TuningProfile {
   bool complete = false;               // nothing was left out for lack of time
 
   double read_bytes_per_second = 0;      // over the weights of the model
-  Spread launch_us;                      // one more small op in a round
-  Spread empty_round_us;                 // a round of nothing but opening and closing it
+  MeasuredTime launch_us;                      // one more small op in a round
+  MeasuredTime empty_round_us;                 // a round of nothing but opening and closing it
   std::vector<RoundMeasurement> verify;  // the model alone: proposals that cost nothing
   std::vector<RoundMeasurement> rounds;  // with the draft
   std::vector<ReplayMeasurement> replay;

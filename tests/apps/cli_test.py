@@ -329,7 +329,8 @@ class ColorTest(CliTest):
         environment.update({"TERM": "xterm", **env})
         process = subprocess.Popen(
             [SIDEWINDER, "generate", "--model", str(self.texts), "--draft", str(self.texts),
-             "--prompt", "the", "--ignore-eos", "--max-new-tokens", "16", "--stream", *args],
+             "--prompt", "the", "--ignore-eos", "--max-new-tokens", "16", "--draft-tokens", "3",
+             "--stream", *args],
             stdout=follower, stderr=subprocess.DEVNULL, env=environment)
         os.close(follower)
         out = b""
