@@ -292,7 +292,8 @@ absl::StatusOr<LaunchCosts> LaunchCostsOfCpu(Stream& stream, const EmptyRounds& 
 
 // A graph that holds one round with `ops` ops, launched kEmptyRepeats times in a row: the loop ends
 // itself after one iteration, because no slot is active.
-absl::StatusOr<MeasuredTime> TimeEmptyGraph(Stream& stream, const EmptyRounds& rounds, int32_t ops) {
+absl::StatusOr<MeasuredTime> TimeEmptyGraph(Stream& stream, const EmptyRounds& rounds,
+                                            int32_t ops) {
   ExecutionContext& ctx = stream.context();
   SW_ASSIGN_OR_RETURN(const std::unique_ptr<RecordedLoop> loop,
                       RecordedLoop::Record(stream, [&](uint64_t condition) {

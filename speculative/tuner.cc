@@ -40,6 +40,7 @@ constexpr int32_t kReplayLengths[]{2, 4, 8};
 constexpr int32_t kCpuChunks[]{16, 32, 64, 128, 256};
 constexpr int32_t kGpuChunks[]{64, 128, 256, 512, 1024};
 constexpr double kCloseEnough{0.02};  // a smaller chunk within this needs less memory
+constexpr double kWorthwhile{0.03};   // what another policy than replaying every round must gain
 
 // "580.65.06" of an NVIDIA driver; empty if there is none.
 std::string DriverVersion() {
@@ -445,7 +446,7 @@ class Tuner {
       const PolicyChoice choice = {.batch = r.batch, .policy = r.policy, .stride = r.stride};
       if (place == profile_.policies.end()) {
         profile_.policies.push_back(choice);
-      } else if (r.us.median < TimeOf(*place)) {
+      } else if (r.us.median < (1 - kWorthwhile) * TimeOf(*place)) {
         *place = choice;
       }
     }

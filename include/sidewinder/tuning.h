@@ -96,8 +96,8 @@ struct TuningProfile {
   bool complete = false;               // nothing was left out for lack of time
 
   double read_bytes_per_second = 0;      // over the weights of the model
-  MeasuredTime launch_us;                      // one more small op in a round
-  MeasuredTime empty_round_us;                 // a round of nothing but opening and closing it
+  MeasuredTime launch_us;                // one more small op in a round
+  MeasuredTime empty_round_us;           // a round of nothing but opening and closing it
   std::vector<RoundMeasurement> verify;  // the model alone: proposals that cost nothing
   std::vector<RoundMeasurement> rounds;  // with the draft
   std::vector<ReplayMeasurement> replay;

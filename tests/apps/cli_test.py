@@ -99,7 +99,7 @@ class CliTest(unittest.TestCase):
 class HelpTest(CliTest):
     def test_help_of_everything(self):
         self.assertIn("generate", self.succeed("--help"))
-        for command in ["generate", "logits", "score", "tokenize", "bench", "inspect"]:
+        for command in ["generate", "logits", "score", "tokenize", "bench", "inspect", "tune"]:
             text = self.succeed(command, "--help")
             self.assertIn("--model", text)
             self.assertIn(f"sidewinder {command}", text)
@@ -466,6 +466,53 @@ class TokenizeTest(CliTest):
             with self.subTest(line=line):
                 self.fail_with(1, 'line 1.*"ids"', "tokenize", "--model", self.texts, "--decode",
                                input=line)
+
+
+class TuneTest(CliTest):
+    def test_profile_report_and_use(self):
+        profile, report = self.folder / "p" / "profile.json", self.folder / "report"
+        tune = ["tune", "--model", VERIFIER, "--draft", DRAFT, "--device", "cpu", "--threads", 1,
+                "--time-budget", 2, "--output", profile]
+        text = self.succeed(*tune, "--report", report)
+        self.assertIn("break-even", text)
+        written = json.loads(profile.read_text())
+        self.assertEqual((written["version"], written["threads"]), (1, 1))
+        self.assertGreater(len(written["verify"]), 8)
+        self.assertGreater(len(written["rounds"]), 6)
+        for name in ["report.md", "report.html", "profile.json"]:
+            self.assertIn("mamba2", (report / name).read_text())
+        page = (report / "report.html").read_text()
+        self.assertIn("<svg", page)
+        self.assertNotRegex(page, r"<script|src=|href=|url\(")
+
+        # What is there is kept.
+        again = json.loads(self.succeed(*tune, "--resume", "--json"))
+        self.assertEqual(again["read_bytes_per_second"], written["read_bytes_per_second"])
+        self.assertEqual(again["verify"][:9], written["verify"][:9])
+
+        generate = ["generate", "--model", VERIFIER, "--draft", DRAFT, "--device", "cpu",
+                    "--threads", 1, "--prompt-ids", IDS, "--draft-tokens", "auto", "--json"]
+        self.assertEqual(json.loads(self.succeed(*generate, "--profile", profile))["token_ids"],
+                         json.loads(self.succeed(*generate, "--profile", "builtin"))["token_ids"])
+        self.fail_with(1, "does not fit: .*threads", *generate[:8], 2, *generate[9:],
+                       "--profile", profile)
+        profile.write_text("{}")
+        self.fail_with(1, 'not a tuning profile; "format"', *generate, "--profile", profile)
+
+    def test_is_found_in_the_cache(self):
+        cache = {"XDG_CACHE_HOME": str(self.folder / "cache")}
+        model = ["--model", VERIFIER, "--device", "cpu", "--threads", 1]
+        self.succeed("tune", *model, "--time-budget", 1, env=cache)
+        told = json.loads(self.succeed("inspect", *model, "--json", env=cache))
+        self.assertTrue(told["tuning_measured"])
+        self.assertIn("cache/sidewinder/profiles", told["tuning"])
+        told = json.loads(self.succeed("inspect", *model[:-1], 2, "--json", env=cache))
+        self.assertFalse(told["tuning_measured"])
+        self.assertIn("for 1 threads, not 2", told["tuning_notes"][0])
+        bad = self.folder / "file"
+        bad.write_text("")
+        self.fail_with(1, "--report", "tune", *model, "--report", bad, env=cache)
+        self.fail_with(2, "--time-budget", "tune", *model, "--time-budget", 0)
 
 
 class BenchTest(CliTest):
