@@ -144,16 +144,17 @@ TEST_P(AttentionTest, AnySplitGivesTheBitsOfOnePass) {
           const int32_t rows = std::min<int32_t>(kTokens - consumed,
                                                  1 + random() % (is_long ? kLongRows : kMaxRows));
           const int32_t accepted = is_long ? rows : random() % (rows + 1);
-          AttentionPass pass(shape,
-                             {AttentionRows(1, 1 + random() % 3, 0), AttentionRows(0, rows, consumed)},
-                             5);  // the norms of the whole
+          AttentionPass pass(
+              shape, {AttentionRows(1, 1 + random() % 3, 0), AttentionRows(0, rows, consumed)},
+              5);  // the norms of the whole
           const int64_t first = pass.plan().sequence(1).first_row;
           std::copy_n(text.begin() + consumed * stride, rows * stride,
                       pass.inputs().begin() + first * stride);
           for (int64_t r = first + accepted; r < first + rows; ++r) {  // rejected
             std::fill_n(pass.inputs().begin() + r * stride, stride, 1e6f);
           }
-          std::vector<void*> tables[] = {cache.Table(cache.data(), 0), cache.Table(cache.data(), 1)};
+          std::vector<void*> tables[] = {cache.Table(cache.data(), 0),
+                                         cache.Table(cache.data(), 1)};
           void* const* const pointers[] = {tables[0].data(), tables[1].data()};
           AttentionParams params = pass.Params();
           params.cache.tables = pointers;
