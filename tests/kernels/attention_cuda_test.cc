@@ -41,8 +41,8 @@ class AttentionCudaTest : public testing::CudaTest {
     const DeviceArray<float> key_norm = Upload(pass.key_norm(), true);
     const DeviceArray<float> inv_freq = Upload(pass.inv_freq(), true);
     const DeviceArray<float> output = Upload(pass.output(), true);
-    const DeviceArray<char> cache = Upload(
-        std::vector<char>(pass.cache().data(), pass.cache().data() + pass.cache().size()));
+    const DeviceArray<char> cache =
+        Upload(std::vector<char>(pass.cache().data(), pass.cache().data() + pass.cache().size()));
     std::vector<DeviceArray<void*>> tables;
     std::vector<void* const*> pointers;
     for (int64_t slot = 0; slot < pass.cache().slots(); ++slot) {

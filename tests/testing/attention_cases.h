@@ -244,10 +244,10 @@ class AttentionPass {
     for (int64_t p = seq.consumed + begin; p < seq.consumed + begin + num_rows; ++p) {
       for (int64_t g = 0; g < shape_.num_kv_heads; ++g) {
         for (const int64_t offset : {cache_.key_offset(), cache_.value_offset()}) {
-          EXPECT_EQ(std::memcmp(part.cache_.At(seq.slot, p, offset, g),
-                                cache_.At(seq.slot, p, offset, g),
-                                shape_.head_dim * SizeOf(shape_.dtype)),
-                    0)
+          EXPECT_EQ(
+              std::memcmp(part.cache_.At(seq.slot, p, offset, g), cache_.At(seq.slot, p, offset, g),
+                          shape_.head_dim * SizeOf(shape_.dtype)),
+              0)
               << "cache of position " << p;
         }
       }
