@@ -18,11 +18,16 @@ class AsyncRing {
   static constexpr int kGroupBytes{kGroupSteps * kTileBytes};
   static constexpr int kBytes{kGroups * kGroupBytes};  // of a warp
 
+  // The address comes out of a shuffle because ptxas 13.0 must not see that part of it is uniform:
+  // for Hopper it would put that part into a uniform register, and a copy with a cache hint then
+  // reads its hint from a register that nothing was written to, an illegal instruction.
   __device__ explicit AsyncRing(char* shared)
-      : groups_(shared + LaneOffset()), policy_(EvictFirstPolicy()) {}
+      : groups_(shared + LaneOffset()),
+        address_(__shfl_sync(0xffffffffu, SharedAddress(groups_), threadIdx.x % kWarpSize)),
+        policy_(EvictFirstPolicy()) {}
 
   __device__ void Copy(const char* from, int steps) {
-    const uint32_t to = SharedAddress(groups_ + copy_slot_ * kGroupBytes);
+    const uint32_t to = address_ + copy_slot_ * kGroupBytes;
 #pragma unroll
     for (int j = 0; j < kGroupSteps; ++j) {
       if (j >= steps) break;
@@ -45,6 +50,7 @@ class AsyncRing {
   __device__ static int LaneOffset() { return threadIdx.x % kWarpSize * 16; }
 
   char* groups_;
+  uint32_t address_;
   uint64_t policy_;
   int copy_slot_ = 0, slot_ = 0;
 };
