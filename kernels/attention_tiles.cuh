@@ -4,7 +4,7 @@
 // operand, so that a column's bits do not depend on the columns beside it. q and P are rounded to
 // bfloat16; sums of P are of the rounded weights, so that weights add up to one.
 //
-// Grid: one dimension, dealt out by FindWork: a block has up to kColumns columns of one head of the
+// Grid: one dimension, dealt out by FindWork: a block has up to 64 columns of one head of the
 // cache and all or some of the segments that they see. Four warps: for S a warp has 32 of a
 // segment's 128 positions, for O every fourth 16 elements of the head; maxima, sums and P cross
 // over in shared memory. Keys of the next segment arrive while this one's values are used; values
@@ -39,6 +39,7 @@ static_assert(kPage % kWarpPositions == 0 && kSegment == kTileThreads);
 // Sizes that follow from the shape, and where things lie in dynamic shared memory, in bytes. Rows
 // of keys, values, queries and P are an odd number of 16 bytes apart: 8 of them hit all banks.
 struct TileLayout {
+  int num_columns;    // of a block at most, a multiple of 8
   int padded_dim;     // head_dim to a multiple of 16
   int pitch;          // between keys, values, queries
   int weight_pitch;   // between positions of P
@@ -47,20 +48,23 @@ struct TileLayout {
   int keys, values, queries, weights, columns, total;
 };
 
-// What blocks exchange of columns, per column.
-template <int kColumns>
+// What warps exchange of columns, per column.
+constexpr int kMaxTileColumns{64};
 struct TileColumns {
-  float maxima[kTileWarps][kColumns];
-  float sums[kTileWarps][kColumns];
-  float keep[kColumns], add[kColumns];              // of the segment to its group
-  float group_keep[kColumns], group_add[kColumns];  // of the group to all
-  float inverse[kColumns];
-  int first[kColumns], last[kColumns];  // positions that the column sees
+  AttentionWork work;
+  float* output[kMaxTileColumns];  // the prepared query before
+  float maxima[kTileWarps][kMaxTileColumns];
+  float sums[kTileWarps][kMaxTileColumns];
+  float keep[kMaxTileColumns], add[kMaxTileColumns];              // of the segment to its group
+  float group_keep[kMaxTileColumns], group_add[kMaxTileColumns];  // of the group to all
+  float inverse[kMaxTileColumns];
+  int first[kMaxTileColumns], last[kMaxTileColumns];  // positions that the column sees
   bool arrived_last;
 };
 
 constexpr TileLayout MakeTileLayout(int head_dim, int column_tiles, int value_buffers) {
   TileLayout l = {};
+  l.num_columns = 8 * column_tiles;
   l.padded_dim = (head_dim + 15) / 16 * 16;
   l.pitch = 2 * l.padded_dim + 16;
   l.weight_pitch = 16 * (column_tiles | 1);
@@ -69,11 +73,9 @@ constexpr TileLayout MakeTileLayout(int head_dim, int column_tiles, int value_bu
   l.keys = 0;
   l.values = l.keys + kSegment * l.pitch;
   l.queries = l.values + value_buffers * kSegment * l.pitch;
-  l.weights = l.queries + 8 * column_tiles * l.pitch;
+  l.weights = l.queries + l.num_columns * l.pitch;
   l.columns = l.weights + kSegment * l.weight_pitch;
-  l.total = l.columns + (column_tiles == 1   ? static_cast<int>(sizeof(TileColumns<8>))
-                         : column_tiles == 4 ? static_cast<int>(sizeof(TileColumns<32>))
-                                             : static_cast<int>(sizeof(TileColumns<64>)));
+  l.total = l.columns + static_cast<int>(sizeof(TileColumns));
   return l;
 }
 
@@ -198,17 +200,15 @@ __device__ __forceinline__ float* OutputAt(const AttentionParams& p, const Atten
 // After a block has stored its partials: the last of a group's blocks joins the group's segments,
 // the last of all joins the groups.
 __device__ inline void FinishParts(const AttentionParams& p, const AttentionWork& work,
-                                   int padded_dim, bool* arrived_last) {
-  const auto join_groups = [&](const float* from, int count) {
-    JoinPartials(from, count, work.partial_stride, work.num_columns, padded_dim,
-                 [&](int column, int element, float4 sums, float, float sum) {
-                   float* output = OutputAt(p, work, column) + element;
-                   const float inverse = __frcp_rn(sum);
-                   const float four[4] = {sums.x, sums.y, sums.z, sums.w};
-                   for (int j = 0; j < 4 && element + j < p.head_dim; ++j) {
-                     output[j] = Quotient(four[j], inverse);
-                   }
-                 });
+                                   int padded_dim, TileColumns& columns) {
+  const auto store_output = [&](int column, int element, float4 sums, float, float sum) {
+    float* output = columns.output[column] + element;
+    const float inverse = __frcp_rn(sum);
+    const float four[4] = {sums.x, sums.y, sums.z, sums.w};
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (element + j < p.head_dim) output[j] = Quotient(four[j], inverse);
+    }
   };
   __syncthreads();  // all of the block's partials are stored
   uint32_t arrivals = work.num_parts;
@@ -218,37 +218,50 @@ __device__ inline void FinishParts(const AttentionParams& p, const AttentionWork
     const int last = min(work.last_segment, (group + 1) * kGroupSegments - 1);
     const uint32_t blocks = (last >> work.log_share) - (first >> work.log_share) + 1;
     uint32_t* counter = work.counters + 1 + group - work.first_group();
-    if (!ArrivesLast(counter, blocks, arrived_last)) return;
+    if (!ArrivesLast(counter, blocks, &columns.arrived_last)) return;
     float* to = work.GroupPartial(group);
+    const bool is_only_group = work.num_groups() == 1;
     JoinPartials(
         work.SegmentPartial(first), last - first + 1, work.partial_stride, work.num_columns,
         padded_dim, [&](int column, int element, float4 sums, float max, float sum) {
+          if (is_only_group) {  // joined to nothing, as it would be with other groups
+            const JoinFactors f = {0.0f, 1.0f};
+            sums = {Joined(0.0f, f, sums.x), Joined(0.0f, f, sums.y), Joined(0.0f, f, sums.z),
+                    Joined(0.0f, f, sums.w)};
+            return store_output(column, element, sums, max, sum);
+          }
           reinterpret_cast<float4*>(to)[(column * padded_dim + element) / 4] = sums;
           if (element == 0) {
             reinterpret_cast<float2*>(to + work.num_columns * padded_dim)[column] = {max, sum};
           }
         });
+    if (is_only_group) return;
     __syncthreads();
     arrivals = work.num_groups();
   }
-  if (!ArrivesLast(work.counters, arrivals, arrived_last)) return;
-  join_groups(work.GroupPartial(work.first_group()), work.num_groups());
+  if (!ArrivesLast(work.counters, arrivals, &columns.arrived_last)) return;
+  JoinPartials(work.GroupPartial(work.first_group()), work.num_groups(), work.partial_stride,
+               work.num_columns, padded_dim, store_output);
 }
 
-// kDimTiles: of 16 elements of the head, a warp has at most; kColumnTiles: of 8 columns.
+// kDimTiles, of 16 elements of the head: a warp has them at most. kColumnTiles, of 8 columns: a
+// block has them at most; layout.num_columns may be less, but not odd beyond one.
 template <int kDimTiles, int kColumnTiles>
 __global__ void __launch_bounds__(kTileThreads)
     AttendTilesKernel(const __grid_constant__ AttentionParams p, const TileLayout layout,
                       const AttentionScratch scratch) {
-  constexpr int kColumns{8 * kColumnTiles};
-  static_assert(kColumns <= kTileThreads && (kColumnTiles == 1 || kColumnTiles % 2 == 0));
+  static_assert(8 * kColumnTiles <= kMaxTileColumns && kMaxTileColumns <= kTileThreads);
   LaunchDependents();
   WaitForDependencies();
-  AttentionWork work;
-  if (!FindWork(p, scratch, kColumns, layout.padded_dim, &work)) return;
-
   char* const shared = reinterpret_cast<char*>(DynamicShared());
-  auto& columns = *reinterpret_cast<TileColumns<kColumns>*>(shared + layout.columns);
+  auto& columns = *reinterpret_cast<TileColumns*>(shared + layout.columns);
+  {  // in shared memory, since registers are scarce
+    AttentionWork found;
+    if (!FindWork(p, scratch, layout.num_columns, layout.padded_dim, &found)) return;
+    if (threadIdx.x == 0) columns.work = found;
+    __syncthreads();
+  }
+  const AttentionWork& work = columns.work;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row_in_tile = lane / 4, pair_in_tile = 2 * (lane % 4);  // of the sums of an mma
   const int pitch = layout.pitch, num_columns = work.num_columns;
@@ -276,14 +289,16 @@ __global__ void __launch_bounds__(kTileThreads)
       *reinterpret_cast<unsigned*>(shared + (tile * kSegment + threadIdx.x) * pitch + i) = 0;
     }
   }
-  if (threadIdx.x < kColumns) {
+  if (threadIdx.x < layout.num_columns) {
     const int column = threadIdx.x;
+    columns.output[column] = OutputAt(p, work, min(column, num_columns - 1));
     const int position = work.sequence.consumed + (work.first_column + column) / heads;
     columns.last[column] = column < num_columns ? position : -1;
     columns.first[column] = p.window > 0 ? max(0, position + 1 - static_cast<int>(p.window)) : 0;
   }
-  for (int column = warp; column < kColumns; column += kTileWarps) {
-    const float* query = OutputAt(p, work, min(column, num_columns - 1));
+  __syncthreads();
+  for (int column = warp; column < layout.num_columns; column += kTileWarps) {
+    const float* query = columns.output[column];
     char* to = shared + layout.queries + column * pitch;
     for (int i = 2 * lane; i < layout.padded_dim; i += 64) {
       const bool inside = column < num_columns && i < p.head_dim;
@@ -536,7 +551,7 @@ __global__ void __launch_bounds__(kTileThreads)
       const bool is_last = segment + 1 == end;
       for_sums(sums, [&](int element, int column, float sum) {
         if (element >= p.head_dim) return;
-        float* output = OutputAt(p, work, column) + element;
+        float* output = columns.output[column] + element;
         const JoinFactors f = {columns.group_keep[column], columns.group_add[column]};
         const float all = Joined(is_first ? 0.0f : *output, f, sum);
         *output = is_last ? Quotient(all, columns.inverse[column]) : all;
@@ -555,7 +570,7 @@ __global__ void __launch_bounds__(kTileThreads)
       }
     }
   }
-  if (!is_alone) FinishParts(p, work, layout.padded_dim, &columns.arrived_last);
+  if (!is_alone) FinishParts(p, work, layout.padded_dim, columns);
 }
 
 }  // namespace sidewinder
