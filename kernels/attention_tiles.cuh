@@ -34,6 +34,7 @@ constexpr int kTileWarps{4};
 constexpr int kTileThreads{32 * kTileWarps};
 constexpr int kWarpPositions{kSegment / kTileWarps};
 constexpr int kPositionTiles{kWarpPositions / 16};  // of a warp
+constexpr int kQueryBatch{4};                       // loads of two elements in flight
 static_assert(kPage % kWarpPositions == 0 && kSegment == kTileThreads);
 
 // Sizes that follow from the shape, and where things lie in dynamic shared memory, in bytes. Rows
@@ -297,14 +298,25 @@ __global__ void __launch_bounds__(kTileThreads)
     columns.first[column] = p.window > 0 ? max(0, position + 1 - static_cast<int>(p.window)) : 0;
   }
   __syncthreads();
-  for (int column = warp; column < layout.num_columns; column += kTileWarps) {
-    const float* query = columns.output[column];
-    char* to = shared + layout.queries + column * pitch;
-    for (int i = 2 * lane; i < layout.padded_dim; i += 64) {
-      const bool inside = column < num_columns && i < p.head_dim;
-      const float2 two =
-          inside ? make_float2(__ldcg(query + i), __ldcg(query + i + 1)) : make_float2(0.0f, 0.0f);
-      *reinterpret_cast<unsigned*>(to + 2 * i) = PackInputs<DType::kBFloat16>(two);
+  const int query_pairs = layout.padded_dim / 2, all_pairs = layout.num_columns * query_pairs;
+  for (int first = threadIdx.x; first < all_pairs; first += kQueryBatch * kTileThreads) {
+    float2 two[kQueryBatch];
+#pragma unroll
+    for (int j = 0; j < kQueryBatch; ++j) {
+      const int at = first + j * kTileThreads;
+      const int column = at / query_pairs, i = at % query_pairs * 2;
+      two[j] = {};
+      if (column < num_columns && i < p.head_dim) {
+        const float* query = columns.output[column] + i;
+        two[j] = {__ldcg(query), __ldcg(query + 1)};
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kQueryBatch; ++j) {
+      const int at = first + j * kTileThreads;
+      if (at >= all_pairs) break;
+      char* to = shared + layout.queries + at / query_pairs * pitch + at % query_pairs * 4;
+      *reinterpret_cast<unsigned*>(to) = PackInputs<DType::kBFloat16>(two[j]);
     }
   }
 
