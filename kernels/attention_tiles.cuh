@@ -245,6 +245,161 @@ __device__ inline void FinishParts(const AttentionParams& p, const AttentionWork
                work.num_columns, padded_dim, store_output);
 }
 
+// Scores of the warp's positions of a segment, before scaling.
+template <int kColumnTiles>
+__device__ __forceinline__ void ComputeScores(const TileLayout& layout, const char* shared,
+                                              int num_columns,
+                                              float (&scores)[kPositionTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pitch = layout.pitch;
+  const uint32_t key = SharedAddress(shared + layout.keys) +
+                       (warp * kWarpPositions + lane % 16) * pitch + lane / 16 * 16;
+  const uint32_t query = SharedAddress(shared + layout.queries) +
+                         (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
+  for (int k = 0; k < layout.padded_dim / 16; ++k) {
+    uint4 a[kPositionTiles];
+#pragma unroll
+    for (int m = 0; m < kPositionTiles; ++m) {
+      a[m] = LoadMatrices4(key + m * 16 * pitch + k * 32);
+    }
+    if constexpr (kColumnTiles == 1) {
+      const uint2 b = LoadMatrices2(query + k * 32);
+#pragma unroll
+      for (int m = 0; m < kPositionTiles; ++m) {
+        MultiplyAdd<DType::kBFloat16>(scores[m][0], a[m], b.x, b.y);
+      }
+    } else {
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; n += 2) {
+        if (8 * n >= num_columns) break;
+        const uint4 b = LoadMatrices4(query + n * 8 * pitch + k * 32);
+#pragma unroll
+        for (int m = 0; m < kPositionTiles; ++m) {
+          MultiplyAdd<DType::kBFloat16>(scores[m][n], a[m], b.x, b.y);
+          MultiplyAdd<DType::kBFloat16>(scores[m][n + 1], a[m], b.z, b.w);
+        }
+      }
+    }
+  }
+}
+
+// Scales the scores of the warp's positions from `position` on, takes out what a column does not
+// see, and leaves the maxima.
+template <int kColumnTiles>
+__device__ __forceinline__ void ScaleScores(TileColumns& columns, int num_columns, int position,
+                                            float scale,
+                                            float (&scores)[kPositionTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int row_in_tile = lane / 4, pair_in_tile = 2 * (lane % 4);
+  position += row_in_tile;
+#pragma unroll
+  for (int n = 0; n < kColumnTiles; ++n) {
+    if (8 * n >= num_columns) break;
+    const int column = 8 * n + pair_in_tile;
+    const int2 first = *reinterpret_cast<const int2*>(&columns.first[column]);
+    const int2 last = *reinterpret_cast<const int2*>(&columns.last[column]);
+    float2 max = {-INFINITY, -INFINITY};
+#pragma unroll
+    for (int m = 0; m < kPositionTiles; ++m) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int at = position + 16 * m + 8 * i;
+        float* score = scores[m][n] + 2 * i;
+        score[0] = at >= first.x && at <= last.x ? __fmul_rn(score[0], scale) : -INFINITY;
+        score[1] = at >= first.y && at <= last.y ? __fmul_rn(score[1], scale) : -INFINITY;
+        max = {fmaxf(max.x, score[0]), fmaxf(max.y, score[1])};
+      }
+    }
+#pragma unroll
+    for (int step = 4; step < 32; step *= 2) {
+      max.x = fmaxf(max.x, __shfl_xor_sync(~0u, max.x, step));
+      max.y = fmaxf(max.y, __shfl_xor_sync(~0u, max.y, step));
+    }
+    if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.maxima[warp][column]) = max;
+  }
+}
+
+// Scores to weights, rounded to bfloat16, in shared memory; leaves their sums.
+template <int kColumnTiles>
+__device__ __forceinline__ void StoreWeights(
+    const TileLayout& layout, char* shared, TileColumns& columns, int num_columns,
+    const float (&scores)[kPositionTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int row_in_tile = lane / 4, pair_in_tile = 2 * (lane % 4);
+#pragma unroll
+  for (int n = 0; n < kColumnTiles; ++n) {
+    if (8 * n >= num_columns) break;
+    const int column = 8 * n + pair_in_tile;
+    float2 max = *reinterpret_cast<const float2*>(&columns.maxima[0][column]);
+#pragma unroll
+    for (int w = 1; w < kTileWarps; ++w) {
+      const float2 other = *reinterpret_cast<const float2*>(&columns.maxima[w][column]);
+      max = {fmaxf(max.x, other.x), fmaxf(max.y, other.y)};
+    }
+    if (max.x == -INFINITY) max.x = 0.0f;  // it sees nothing: weights are 2^-infinity
+    if (max.y == -INFINITY) max.y = 0.0f;
+    float2 sum = {};
+    char* to = shared + layout.weights +
+               (warp * kWarpPositions + row_in_tile) * layout.weight_pitch + 2 * column;
+#pragma unroll
+    for (int m = 0; m < kPositionTiles; ++m) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float* score = scores[m][n] + 2 * i;
+        const unsigned two = PackInputs<DType::kBFloat16>(
+            make_float2(Exp2(__fsub_rn(score[0], max.x)), Exp2(__fsub_rn(score[1], max.y))));
+        *reinterpret_cast<unsigned*>(to + (16 * m + 8 * i) * layout.weight_pitch) = two;
+        sum.x = __fadd_rn(sum.x, __uint_as_float(two << 16));
+        sum.y = __fadd_rn(sum.y, __uint_as_float(two & 0xffff0000u));
+      }
+    }
+#pragma unroll
+    for (int step = 4; step < 32; step *= 2) {
+      sum.x = __fadd_rn(sum.x, __shfl_xor_sync(~0u, sum.x, step));
+      sum.y = __fadd_rn(sum.y, __shfl_xor_sync(~0u, sum.y, step));
+    }
+    if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.sums[warp][column]) = sum;
+  }
+}
+
+// Sums of weighted values over a segment, for the warp's elements of the head.
+template <int kDimTiles, int kColumnTiles>
+__device__ __forceinline__ void AddValues(const TileLayout& layout, const char* shared,
+                                          const char* value_tile, int num_columns,
+                                          float (&values)[kDimTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pitch = layout.pitch;
+  const uint32_t value =
+      SharedAddress(value_tile) + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
+  const uint32_t weight =
+      SharedAddress(shared + layout.weights) + lane % 16 * layout.weight_pitch + lane / 16 * 16;
+#pragma unroll 2
+  for (int k = 0; k < kSegment / 16; ++k) {
+    uint4 b[(kColumnTiles + 1) / 2];
+    if constexpr (kColumnTiles == 1) {
+      const uint2 two = LoadMatrices2Transposed(weight + k * 16 * layout.weight_pitch);
+      b[0] = {two.x, two.y, 0, 0};
+    } else {
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; n += 2) {
+        if (8 * n >= num_columns) break;
+        b[n / 2] = LoadMatrices4Transposed(weight + k * 16 * layout.weight_pitch + n * 16);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kDimTiles; ++j) {
+      const int dim_tile = warp + j * kTileWarps;
+      if (dim_tile >= layout.padded_dim / 16) break;
+      const uint4 a = LoadMatrices4Transposed(value + k * 16 * pitch + dim_tile * 32);
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; ++n) {
+        if (8 * n >= num_columns) break;
+        const uint4 two = b[n / 2];
+        MultiplyAdd<DType::kBFloat16>(values[j][n], a, n % 2 == 0 ? two.x : two.z,
+                                      n % 2 == 0 ? two.y : two.w);
+      }
+    }
+  }
+}
+
 // kDimTiles, of 16 elements of the head: a warp has them at most. kColumnTiles, of 8 columns: a
 // block has them at most; layout.num_columns may be less, but not odd beyond one.
 template <int kDimTiles, int kColumnTiles>
@@ -359,63 +514,9 @@ __global__ void __launch_bounds__(kTileThreads)
     WaitForCopyGroups<1>();  // the keys; the values may be on their way
     __syncwarp();            // other lanes' copies
 
-    // Scores of 32 positions.
     float scores[kPositionTiles][kColumnTiles][4] = {};
-    const uint32_t key = SharedAddress(shared + layout.keys) +
-                         (warp * kWarpPositions + lane % 16) * pitch + lane / 16 * 16;
-    const uint32_t query = SharedAddress(shared + layout.queries) +
-                           (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
-    for (int k = 0; k < dim_tiles; ++k) {
-      uint4 a[kPositionTiles];
-#pragma unroll
-      for (int m = 0; m < kPositionTiles; ++m) {
-        a[m] = LoadMatrices4(key + m * 16 * pitch + k * 32);
-      }
-      if constexpr (kColumnTiles == 1) {
-        const uint2 b = LoadMatrices2(query + k * 32);
-#pragma unroll
-        for (int m = 0; m < kPositionTiles; ++m) {
-          MultiplyAdd<DType::kBFloat16>(scores[m][0], a[m], b.x, b.y);
-        }
-      } else {
-#pragma unroll
-        for (int n = 0; n < kColumnTiles; n += 2) {
-          if (8 * n >= num_columns) break;
-          const uint4 b = LoadMatrices4(query + n * 8 * pitch + k * 32);
-#pragma unroll
-          for (int m = 0; m < kPositionTiles; ++m) {
-            MultiplyAdd<DType::kBFloat16>(scores[m][n], a[m], b.x, b.y);
-            MultiplyAdd<DType::kBFloat16>(scores[m][n + 1], a[m], b.z, b.w);
-          }
-        }
-      }
-    }
-    const int position = segment * kSegment + warp * kWarpPositions + row_in_tile;
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (8 * n >= num_columns) break;
-      const int column = 8 * n + pair_in_tile;
-      const int2 first = *reinterpret_cast<const int2*>(&columns.first[column]);
-      const int2 last = *reinterpret_cast<const int2*>(&columns.last[column]);
-      float2 max = {-INFINITY, -INFINITY};
-#pragma unroll
-      for (int m = 0; m < kPositionTiles; ++m) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int at = position + 16 * m + 8 * i;
-          float* score = scores[m][n] + 2 * i;
-          score[0] = at >= first.x && at <= last.x ? __fmul_rn(score[0], scale) : -INFINITY;
-          score[1] = at >= first.y && at <= last.y ? __fmul_rn(score[1], scale) : -INFINITY;
-          max = {fmaxf(max.x, score[0]), fmaxf(max.y, score[1])};
-        }
-      }
-#pragma unroll
-      for (int step = 4; step < 32; step *= 2) {
-        max.x = fmaxf(max.x, __shfl_xor_sync(~0u, max.x, step));
-        max.y = fmaxf(max.y, __shfl_xor_sync(~0u, max.y, step));
-      }
-      if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.maxima[warp][column]) = max;
-    }
+    ComputeScores(layout, shared, num_columns, scores);
+    ScaleScores(columns, num_columns, segment * kSegment + warp * kWarpPositions, scale, scores);
     __syncthreads();
 
     const char* this_page = next_page;
@@ -432,41 +533,7 @@ __global__ void __launch_bounds__(kTileThreads)
       if (layout.value_buffers == 2) CommitCopies();
     }
 
-    // Weights.
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (8 * n >= num_columns) break;
-      const int column = 8 * n + pair_in_tile;
-      float2 max = *reinterpret_cast<const float2*>(&columns.maxima[0][column]);
-#pragma unroll
-      for (int w = 1; w < kTileWarps; ++w) {
-        const float2 other = *reinterpret_cast<const float2*>(&columns.maxima[w][column]);
-        max = {fmaxf(max.x, other.x), fmaxf(max.y, other.y)};
-      }
-      if (max.x == -INFINITY) max.x = 0.0f;  // it sees nothing: weights are 2^-infinity
-      if (max.y == -INFINITY) max.y = 0.0f;
-      float2 sum = {};
-      char* to = shared + layout.weights +
-                 (warp * kWarpPositions + row_in_tile) * layout.weight_pitch + 2 * column;
-#pragma unroll
-      for (int m = 0; m < kPositionTiles; ++m) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const float* score = scores[m][n] + 2 * i;
-          const unsigned two = PackInputs<DType::kBFloat16>(
-              make_float2(Exp2(__fsub_rn(score[0], max.x)), Exp2(__fsub_rn(score[1], max.y))));
-          *reinterpret_cast<unsigned*>(to + (16 * m + 8 * i) * layout.weight_pitch) = two;
-          sum.x = __fadd_rn(sum.x, __uint_as_float(two << 16));
-          sum.y = __fadd_rn(sum.y, __uint_as_float(two & 0xffff0000u));
-        }
-      }
-#pragma unroll
-      for (int step = 4; step < 32; step *= 2) {
-        sum.x = __fadd_rn(sum.x, __shfl_xor_sync(~0u, sum.x, step));
-        sum.y = __fadd_rn(sum.y, __shfl_xor_sync(~0u, sum.y, step));
-      }
-      if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.sums[warp][column]) = sum;
-    }
+    StoreWeights(layout, shared, columns, num_columns, scores);
     if (layout.value_buffers == 2) {
       WaitForCopyGroups<2>();
     } else {
@@ -498,39 +565,8 @@ __global__ void __launch_bounds__(kTileThreads)
       }
     }
 
-    // Sums over the segment.
     float values[kDimTiles][kColumnTiles][4] = {};
-    const uint32_t value =
-        SharedAddress(value_tile(segment)) + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
-    const uint32_t weight =
-        SharedAddress(shared + layout.weights) + lane % 16 * layout.weight_pitch + lane / 16 * 16;
-#pragma unroll 2
-    for (int k = 0; k < kSegment / 16; ++k) {
-      uint4 b[(kColumnTiles + 1) / 2];
-      if constexpr (kColumnTiles == 1) {
-        const uint2 two = LoadMatrices2Transposed(weight + k * 16 * layout.weight_pitch);
-        b[0] = {two.x, two.y, 0, 0};
-      } else {
-#pragma unroll
-        for (int n = 0; n < kColumnTiles; n += 2) {
-          if (8 * n >= num_columns) break;
-          b[n / 2] = LoadMatrices4Transposed(weight + k * 16 * layout.weight_pitch + n * 16);
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < kDimTiles; ++j) {
-        const int dim_tile = warp + j * kTileWarps;
-        if (dim_tile >= dim_tiles) break;
-        const uint4 a = LoadMatrices4Transposed(value + k * 16 * pitch + dim_tile * 32);
-#pragma unroll
-        for (int n = 0; n < kColumnTiles; ++n) {
-          if (8 * n >= num_columns) break;
-          const uint4 two = b[n / 2];
-          MultiplyAdd<DType::kBFloat16>(values[j][n], a, n % 2 == 0 ? two.x : two.z,
-                                        n % 2 == 0 ? two.y : two.w);
-        }
-      }
-    }
+    AddValues(layout, shared, value_tile(segment), num_columns, values);
     __syncthreads();
     if (layout.value_buffers == 1) {
       if (segment + 1 < end) {
