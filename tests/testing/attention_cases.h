@@ -142,7 +142,7 @@ class AttentionPass {
         cache_(shape, std::max(min_slots, Slots(plan_)), std::max(min_positions, Positions(plan_))),
         stride_((shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim + 3),
         output_stride_(shape.num_heads * shape.head_dim + 2),
-        inputs_(RandomValues(plan_.num_rows() * stride_, seed)),
+        inputs_(RandomValues(std::max(1, plan_.num_rows()) * stride_, seed)),
         query_norm_(RandomValues(shape.head_dim, seed + 1, 0.5f, 1.5f)),
         key_norm_(RandomValues(shape.head_dim, seed + 2, 0.5f, 1.5f)),
         output_(plan_.num_rows() * output_stride_, 77) {
