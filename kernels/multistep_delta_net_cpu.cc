@@ -127,11 +127,11 @@ HWY_INLINE void StepColumn(int64_t key_dim, const HeadRow& row, const float* val
 // Buffers of a thread.
 struct DeltaNetScratch {
   std::vector<DeltaNetRow> rows;
-  std::vector<HeadRow> head_rows;                 // of one head
-  std::vector<float> steps, decays, betas;        // [rows, heads of the call]; steps: g
-  std::vector<float> keys, queries;               // [rows, key_dim] of one key head, normed
-  std::vector<float> corrected;                   // [rows, head_dim] of one head
-  hwy::AlignedFreeUniquePtr<float[]> column;      // the state between two rows
+  std::vector<HeadRow> head_rows;             // of one head
+  std::vector<float> steps, decays, betas;    // [rows, heads of the call]; steps: g
+  std::vector<float> keys, queries;           // [rows, key_dim] of one key head, normed
+  std::vector<float> corrected;               // [rows, head_dim] of one head
+  hwy::AlignedFreeUniquePtr<float[]> column;  // the state between two rows
   int64_t column_size = 0;
 };
 
