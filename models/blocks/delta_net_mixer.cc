@@ -43,9 +43,8 @@ absl::StatusOr<DeltaNetMixer> DeltaNetMixer::Load(const ModelConfig& c, WeightLo
                                                   const std::string& prefix) {
   DeltaNetMixer w;
   SW_ASSIGN_OR_RETURN(
-      w.in_proj,
-      loader.Reordered({prefix + "in_proj_qkvz.weight", prefix + "in_proj_ba.weight"},
-                       {QkvzDim(c), 2 * c.num_heads}, c.hidden_size, InProjOrder(c)));
+      w.in_proj, loader.Reordered({prefix + "in_proj_qkvz.weight", prefix + "in_proj_ba.weight"},
+                                  {QkvzDim(c), 2 * c.num_heads}, c.hidden_size, InProjOrder(c)));
   SW_ASSIGN_OR_RETURN(std::vector<float> conv,
                       loader.Vector(prefix + "conv1d.weight", {c.conv_dim(), 1, c.conv_kernel}));
   SW_ASSIGN_OR_RETURN(w.conv_weight, loader.Place(Transpose(conv, c.conv_dim(), c.conv_kernel)));

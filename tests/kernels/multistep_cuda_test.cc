@@ -60,11 +60,27 @@ std::vector<MultiStepShape> Shapes() {
   shapes.push_back({StepKind::kMamba1, 0, 33, 1, 33});
   shapes.push_back({StepKind::kMamba1, 0, 256, 2, 64});   // groups of several blocks
   shapes.push_back({StepKind::kMamba1, 0, 100, 50, 15});  // nearly all of B that a block can stage
+  shapes.push_back({StepKind::kDeltaNet, 4, 128, 2, 128});
+  shapes.push_back({StepKind::kDeltaNet, 4, 36, 1, 65});
+  shapes.push_back({StepKind::kDeltaNet, 1, 8, 1, 256});
   return shapes;
 }
 
 // Which ops make the step. The fused ones are preceded by what they fuse.
 enum class Form { kPlain, kLinearBFloat16, kLinearFloat16, kConv, kConvFused };
+
+// The form that networks use.
+Form UsualForm(const MultiStepShape& shape) {
+  switch (shape.kind) {
+    case StepKind::kMamba1:
+      return Form::kLinearBFloat16;
+    case StepKind::kMamba2:
+      return Form::kConvFused;
+    case StepKind::kDeltaNet:
+      break;
+  }
+  return Form::kPlain;
+}
 
 // What stands before the step in the fused forms.
 struct Front {
@@ -148,6 +164,12 @@ class MultiStepCudaTest : public testing::CudaTest {
       } else {
         RunConv(form == Form::kConvFused, front, p);
       }
+    } else if (shape.is_delta_net()) {
+      MultiStepDeltaNetParams p = DeltaNetParams(in, state, plan, out.data());
+      p.q = c.data(), p.k = b.data(), p.v = x.data(), p.beta = z.data(), p.dt = dt.data();
+      p.a = a.data(), p.dt_bias = bias.data();
+      p.state = device_state.state();
+      MultiStepDeltaNet(ctx(), p);
     } else {
       MultiStepMamba1Params p = Mamba1Params(in, state, plan, out.data());
       p.x = x.data(), p.z = z.data(), p.dt = dt.data(), p.b = b.data(), p.c = c.data();
@@ -267,6 +289,7 @@ TEST_F(MultiStepCudaTest, MatchesReference) {
   shapes.push_back({StepKind::kMamba2, 24, 64, 1, 128});
   shapes.push_back({StepKind::kMamba1, 0, 1536, 1, 16});
   shapes.push_back({StepKind::kMamba1, 0, 4096, 256, 16});
+  shapes.push_back({StepKind::kDeltaNet, 32, 128, 16, 128});
   for (const MultiStepShape& shape : shapes) {
     SCOPED_TRACE(shape.Name());
     constexpr int64_t kSlots{6}, kLog{11};
@@ -417,7 +440,7 @@ TEST_F(MultiStepCudaTest, AnySplitGivesTheBitsOfOnePass) {
        {Form::kPlain, Form::kLinearBFloat16, Form::kLinearFloat16, Form::kConv, Form::kConvFused}) {
     for (const MultiStepShape& shape : Shapes()) {
       const bool is_conv = form == Form::kConv || form == Form::kConvFused;
-      if (form != Form::kPlain && is_conv != shape.is_mamba2()) continue;
+      if (form != Form::kPlain && (is_conv ? !shape.is_mamba2() : !shape.is_mamba1())) continue;
       SCOPED_TRACE(shape.Name() + " form " + std::to_string(static_cast<int>(form)));
       const Text text(shape, form, kTokens, 20, form == Form::kLinearFloat16 ? 35 : 176);
       const int64_t size = kTokens * shape.inner_dim();
@@ -572,9 +595,11 @@ TEST_F(MultiStepCudaTest, SequencesStandAloneHoweverBlocksAreScheduled) {
                                       MultiStepShape{StepKind::kMamba1, 0, 1536, 96, 16},
                                       MultiStepShape{StepKind::kMamba1, 0, 1536, 4, 16},
                                       MultiStepShape{StepKind::kMamba2, 24, 64, 1, 128},
-                                      MultiStepShape{StepKind::kMamba2, 4, 64, 2, 64}}) {
+                                      MultiStepShape{StepKind::kMamba2, 4, 64, 2, 64},
+                                      MultiStepShape{StepKind::kDeltaNet, 8, 64, 4, 128},
+                                      MultiStepShape{StepKind::kDeltaNet, 12, 33, 3, 16}}) {
     SCOPED_TRACE(shape.Name());
-    const Form form = shape.is_mamba2() ? Form::kConvFused : Form::kLinearBFloat16;
+    const Form form = UsualForm(shape);
     std::vector<SequenceRows> first, second;
     for (int32_t i = 0; i < kSequences; ++i) {
       const int32_t slot = i * 7 % kSequences;  // 7 and 40 have no common factor
@@ -632,9 +657,10 @@ TEST_F(MultiStepCudaTest, LongPrefill) {
   const auto run = [this](auto&&... args) { Run(args...); };
   for (const MultiStepShape& shape : {MultiStepShape{StepKind::kMamba1, 0, 130, 1, 16},
                                       MultiStepShape{StepKind::kMamba1, 0, 130, 10, 16},
-                                      MultiStepShape{StepKind::kMamba2, 3, 64, 1, 128}}) {
+                                      MultiStepShape{StepKind::kMamba2, 3, 64, 1, 128},
+                                      MultiStepShape{StepKind::kDeltaNet, 4, 64, 2, 128}}) {
     SCOPED_TRACE(shape.Name());
-    const Form form = shape.is_mamba2() ? Form::kConvFused : Form::kLinearBFloat16;
+    const Form form = UsualForm(shape);
     const Text text(shape, form, kTokens, 90);
     std::vector<float> expected(kTokens * shape.inner_dim()), actual = expected;
     Session prefill(text, kLog, 0, kLog + 3), decode(text, kLog, 0, kLog + 3);
@@ -652,7 +678,8 @@ TEST_F(MultiStepCudaTest, LongPrefill) {
 TEST_F(MultiStepCudaTest, StatesBeyondTheLimitsAreRefused) {
   for (const MultiStepShape& shape : {MultiStepShape{StepKind::kMamba2, 1, 1, 1, 257},
                                       MultiStepShape{StepKind::kMamba1, 0, 1, 1, 129},
-                                      MultiStepShape{StepKind::kMamba1, 0, 32, 32, 9}}) {
+                                      MultiStepShape{StepKind::kMamba1, 0, 32, 32, 9},
+                                      MultiStepShape{StepKind::kDeltaNet, 1, 1, 1, 257}}) {
     SCOPED_TRACE(shape.Name());
     MultiStepState state(shape, 1, 1, 0);
     HostRowPlan plan({Rows(0, 0, 0, 0, 0)});
