@@ -97,11 +97,9 @@ struct AttentionWork {
   __device__ int num_groups() const { return last_segment / kGroupSegments - first_group() + 1; }
   __device__ int num_segments() const { return last_segment - first_segment + 1; }
   // The first segment that could be this block's.
-  __device__ int share_begin() const {
-    return ((first_segment >> log_share) + part) << log_share;
-  }
-  // A block that is alone with its columns stores no partials; blocks of less than a group store one
-  // for each segment, and others one for each group.
+  __device__ int share_begin() const { return ((first_segment >> log_share) + part) << log_share; }
+  // A block that is alone with its columns stores no partials; blocks of less than a group store
+  // one for each segment, and others one for each group.
   __device__ bool IsAlone() const { return num_parts == 1; }
   __device__ bool StoresSegments() const {
     return num_parts > 1 && 1 << log_share < kGroupSegments;
@@ -133,7 +131,8 @@ __device__ inline bool FindWork(const AttentionParams& p, const AttentionScratch
   for (int s = lane; s < count; s += 32) tiles += TilesOf(p.plan, s, count, heads, columns);
   tiles = __reduce_add_sync(~0u, tiles);
   const int pairs = tiles * kv_heads;
-  if (static_cast<int>(blockIdx.x) >= pairs * (pairs > 0 ? static_cast<int>(gridDim.x) / pairs : 0)) {
+  if (static_cast<int>(blockIdx.x) >=
+      pairs * (pairs > 0 ? static_cast<int>(gridDim.x) / pairs : 0)) {
     return false;
   }
   const int pair = static_cast<int>(blockIdx.x) % pairs;
@@ -165,9 +164,8 @@ __device__ inline bool FindWork(const AttentionParams& p, const AttentionScratch
   const int last_row = (work->first_column + work->num_columns - 1) / heads;
   work->last_position = work->sequence.consumed + last_row;
   work->first_position =
-      p.window > 0
-          ? max(0, work->sequence.consumed + first_row + 1 - static_cast<int>(p.window))
-          : 0;
+      p.window > 0 ? max(0, work->sequence.consumed + first_row + 1 - static_cast<int>(p.window))
+                   : 0;
   const int first = work->first_position / kSegment, last = work->last_position / kSegment;
   work->first_segment = first;
   work->last_segment = last;

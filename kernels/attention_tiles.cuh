@@ -71,10 +71,9 @@ constexpr TileLayout MakeTileLayout(int head_dim, int column_tiles, int value_bu
   l.queries = l.values + value_buffers * kSegment * l.pitch;
   l.weights = l.queries + 8 * column_tiles * l.pitch;
   l.columns = l.weights + kSegment * l.weight_pitch;
-  l.total = l.columns + (column_tiles == 1 ? static_cast<int>(sizeof(TileColumns<8>))
-                         : column_tiles == 4
-                             ? static_cast<int>(sizeof(TileColumns<32>))
-                             : static_cast<int>(sizeof(TileColumns<64>)));
+  l.total = l.columns + (column_tiles == 1   ? static_cast<int>(sizeof(TileColumns<8>))
+                         : column_tiles == 4 ? static_cast<int>(sizeof(TileColumns<32>))
+                                             : static_cast<int>(sizeof(TileColumns<64>)));
   return l;
 }
 
@@ -221,15 +220,14 @@ __device__ inline void FinishParts(const AttentionParams& p, const AttentionWork
     uint32_t* counter = work.counters + 1 + group - work.first_group();
     if (!ArrivesLast(counter, blocks, arrived_last)) return;
     float* to = work.GroupPartial(group);
-    JoinPartials(work.SegmentPartial(first), last - first + 1, work.partial_stride,
-                 work.num_columns, padded_dim,
-                 [&](int column, int element, float4 sums, float max, float sum) {
-                   reinterpret_cast<float4*>(to)[(column * padded_dim + element) / 4] = sums;
-                   if (element == 0) {
-                     reinterpret_cast<float2*>(to + work.num_columns * padded_dim)[column] = {max,
-                                                                                              sum};
-                   }
-                 });
+    JoinPartials(
+        work.SegmentPartial(first), last - first + 1, work.partial_stride, work.num_columns,
+        padded_dim, [&](int column, int element, float4 sums, float max, float sum) {
+          reinterpret_cast<float4*>(to)[(column * padded_dim + element) / 4] = sums;
+          if (element == 0) {
+            reinterpret_cast<float2*>(to + work.num_columns * padded_dim)[column] = {max, sum};
+          }
+        });
     __syncthreads();
     arrivals = work.num_groups();
   }
@@ -289,8 +287,8 @@ __global__ void __launch_bounds__(kTileThreads)
     char* to = shared + layout.queries + column * pitch;
     for (int i = 2 * lane; i < layout.padded_dim; i += 64) {
       const bool inside = column < num_columns && i < p.head_dim;
-      const float2 two = inside ? make_float2(__ldcg(query + i), __ldcg(query + i + 1))
-                                : make_float2(0.0f, 0.0f);
+      const float2 two =
+          inside ? make_float2(__ldcg(query + i), __ldcg(query + i + 1)) : make_float2(0.0f, 0.0f);
       *reinterpret_cast<unsigned*>(to + 2 * i) = PackInputs<DType::kBFloat16>(two);
     }
   }
@@ -428,8 +426,8 @@ __global__ void __launch_bounds__(kTileThreads)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const float* score = scores[m][n] + 2 * i;
-          const unsigned two = PackInputs<DType::kBFloat16>(make_float2(
-              Exp2(__fsub_rn(score[0], max.x)), Exp2(__fsub_rn(score[1], max.y))));
+          const unsigned two = PackInputs<DType::kBFloat16>(
+              make_float2(Exp2(__fsub_rn(score[0], max.x)), Exp2(__fsub_rn(score[1], max.y))));
           *reinterpret_cast<unsigned*>(to + (16 * m + 8 * i) * layout.weight_pitch) = two;
           sum.x = __fadd_rn(sum.x, __uint_as_float(two << 16));
           sum.y = __fadd_rn(sum.y, __uint_as_float(two & 0xffff0000u));
@@ -475,10 +473,10 @@ __global__ void __launch_bounds__(kTileThreads)
 
     // Sums over the segment.
     float values[kDimTiles][kColumnTiles][4] = {};
-    const uint32_t value = SharedAddress(value_tile(segment)) +
-                           (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
-    const uint32_t weight = SharedAddress(shared + layout.weights) +
-                            lane % 16 * layout.weight_pitch + lane / 16 * 16;
+    const uint32_t value =
+        SharedAddress(value_tile(segment)) + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
+    const uint32_t weight =
+        SharedAddress(shared + layout.weights) + lane % 16 * layout.weight_pitch + lane / 16 * 16;
 #pragma unroll 2
     for (int k = 0; k < kSegment / 16; ++k) {
       uint4 b[(kColumnTiles + 1) / 2];

@@ -346,10 +346,8 @@ class Finisher {
 };
 
 // A barrier of the whole block that the finisher and the stream warps reach at different places,
-// which __syncthreads does not allow. It counts whole warps, so their lanes, some of which come
-// from a branch of their own, must be together again.
+// which __syncthreads does not allow.
 __device__ __forceinline__ void MeetBlock() {
-  __syncwarp();
   asm volatile("bar.sync 1, %0;" ::"n"(kFewRowsThreads) : "memory");
 }
 

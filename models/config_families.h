@@ -31,7 +31,7 @@ Json BambaJson(const ModelConfig& config);
 Json GraniteHybridJson(const ModelConfig& config);
 Json FalconH1Json(const ModelConfig& config);
 
-// config_hybrids.cc
+// config_zamba2.cc, config_jamba.cc, config_nemotron_h.cc, config_qwen3_next.cc
 absl::StatusOr<ModelConfig> ParseZamba2(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseJamba(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseNemotronH(const JsonReader& reader);
