@@ -76,9 +76,11 @@ struct AttentionConfig {
   int64_t num_heads = 0;  // 0: the model has no attention
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
-  float scale = 1.0f;  // of scores
-  int64_t window = 0;  // positions a row sees; 0: all
-  bool bias = false;   // of the projections
+  float scale = 1.0f;        // of scores
+  int64_t window = 0;        // positions a row sees; 0: all
+  bool bias = false;         // of the projections
+  bool head_norm = false;    // RMS norms of every head of the queries and of the keys
+  bool output_gate = false;  // q_proj has a gate behind every head: its sigmoid scales the output
   RopeConfig rope;
 
   friend bool operator==(const AttentionConfig&, const AttentionConfig&) = default;
@@ -145,11 +147,12 @@ struct ModelConfig {
   int64_t num_groups = 0;        // Mamba-2: B and C shared by num_heads / num_groups heads; else 0
   int64_t gated_norm_group = 0;  // Mamba-2: channels per mean of the gated norm; else 0
   GatedNorm gated_norm = GatedNorm::kGateFirst;
-  float norm_eps = 1e-5f;        // of the RMS norms
-  float gated_norm_eps = 1e-5f;  // Mamba-2: of the gated norm
-  float inner_norm_eps = 0.0f;   // Mamba-1: of the norms of dt, B and C; 0: there are none
-  bool use_bias = false;         // of in_proj
-  bool use_out_bias = false;     // of out_proj
+  float norm_eps = 1e-5f;           // of the RMS norms
+  bool zero_centred_norms = false;  // their weights are stored less one; not the gated norm's
+  float gated_norm_eps = 1e-5f;     // Mamba-2: of the gated norm
+  float inner_norm_eps = 0.0f;      // Mamba-1: of the norms of dt, B and C; 0: there are none
+  bool use_bias = false;            // of in_proj
+  bool use_out_bias = false;        // of out_proj
   bool use_conv_bias = true;
   float time_step_min = 0.0f;  // Mamba-2: limits of the time step after softplus
   float time_step_max = std::numeric_limits<float>::infinity();

@@ -67,6 +67,7 @@ absl::StatusOr<ModelConfig> ParseQwen3Next(const JsonReader& reader) {
                                 .tied = false,
                                 .tokens = {-1, -1, -1}},
                                config));
+  config.zero_centred_norms = true;
   SW_ASSIGN_OR_RETURN(const int64_t num_experts, reader.Int("num_experts", 0, kMaxExperts, 512));
   SW_RETURN_IF_ERROR(ReadQwen3NextLayers(reader, num_experts, config));
   if (HasMixer(config, MixerKind::kRecurrent)) SW_RETURN_IF_ERROR(ReadDeltaNet(reader, config));
@@ -75,6 +76,8 @@ absl::StatusOr<ModelConfig> ParseQwen3Next(const JsonReader& reader) {
         ReadAttention(reader, {.num_heads = 16, .num_kv_heads = 2, .head_dim = 256}, config));
     SW_RETURN_IF_ERROR(ReadRope(reader, 0.25, /*fixed_share=*/false, config));
     SW_ASSIGN_OR_RETURN(config.attention.bias, reader.Bool("attention_bias", false));
+    config.attention.head_norm = true;
+    config.attention.output_gate = true;
   }
   if (HasFeedForward(config, FeedForwardKind::kDense)) {
     SW_ASSIGN_OR_RETURN(config.feed_forward.inner_size, ReadDim(reader, "intermediate_size", 5632));

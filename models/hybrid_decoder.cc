@@ -39,6 +39,8 @@ absl::StatusOr<HybridDecoder::Mixer> HybridDecoder::LoadMixer(WeightLoader& load
       return RepeatedMamba1Mixer::Load(config_, loader, prefix);
     case RecurrentMixer::kRepeatedMamba2:
       return RepeatedMamba2Mixer::Load(config_, loader, prefix);
+    case RecurrentMixer::kDeltaNet:
+      return DeltaNetMixer::Load(config_, loader, prefix);
   }
   return Mixer();
 }
@@ -51,7 +53,7 @@ absl::Status HybridDecoder::LoadLayer(WeightLoader& loader, const HybridNames& n
   Layer w;
   if (kind.mixer != MixerKind::kNone) {
     SW_ASSIGN_OR_RETURN(w.mixer_norm,
-                        loader.PlacedVector(prefix + names.mixer_norm, {c.hidden_size}));
+                        PlaceNorm(c, loader, prefix + names.mixer_norm, c.hidden_size));
   }
   if (kind.mixer == MixerKind::kRecurrent || kind.mixer == MixerKind::kBoth) {
     SW_ASSIGN_OR_RETURN(w.recurrent, LoadMixer(loader, prefix + names.recurrent));
@@ -67,7 +69,7 @@ absl::Status HybridDecoder::LoadLayer(WeightLoader& loader, const HybridNames& n
   }
   if (kind.feed_forward != FeedForwardKind::kNone) {
     SW_ASSIGN_OR_RETURN(w.feed_forward_norm,
-                        loader.PlacedVector(prefix + names.feed_forward_norm, {c.hidden_size}));
+                        PlaceNorm(c, loader, prefix + names.feed_forward_norm, c.hidden_size));
   }
   if (kind.feed_forward == FeedForwardKind::kDense) {
     SW_ASSIGN_OR_RETURN(w.feed_forward,
@@ -92,6 +94,8 @@ RecurrentShape HybridDecoder::MixerShape() const {
       return RepeatedMamba1Mixer::Shape(config_);
     case RecurrentMixer::kRepeatedMamba2:
       return RepeatedMamba2Mixer::Shape(config_);
+    case RecurrentMixer::kDeltaNet:
+      return DeltaNetMixer::Shape(config_);
   }
   return {};
 }
@@ -106,6 +110,8 @@ int64_t HybridDecoder::MixerScratch(int64_t max_rows) const {
       return RepeatedMamba1Mixer::ScratchElements(config_, max_rows);
     case RecurrentMixer::kRepeatedMamba2:
       return RepeatedMamba2Mixer::ScratchElements(config_, max_rows);
+    case RecurrentMixer::kDeltaNet:
+      return DeltaNetMixer::ScratchElements(config_, max_rows);
   }
   return 0;
 }

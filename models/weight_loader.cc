@@ -1,5 +1,6 @@
 #include "models/weight_loader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -174,7 +175,22 @@ absl::StatusOr<WeightView> WeightLoader::Stacked(const std::vector<TensorName>& 
                                                  double read_share) {
   SW_CHECK(!names.empty() && names.size() == rows.size());
   if (names.size() == 1) return Tensor(names[0], {rows[0], columns}, read_share);
+  return Assembled(names, rows, columns, read_share, nullptr);
+}
+
+absl::StatusOr<WeightView> WeightLoader::Reordered(const std::vector<TensorName>& names,
+                                                   const std::vector<int64_t>& rows,
+                                                   int64_t columns,
+                                                   const std::vector<int64_t>& order) {
+  return Assembled(names, rows, columns, /*read_share=*/1.0, &order);
+}
+
+absl::StatusOr<WeightView> WeightLoader::Assembled(const std::vector<TensorName>& names,
+                                                   const std::vector<int64_t>& rows,
+                                                   int64_t columns, double read_share,
+                                                   const std::vector<int64_t>* order) {
   const Shape shape = {std::accumulate(rows.begin(), rows.end(), int64_t{0}), columns};
+  SW_CHECK(order == nullptr || static_cast<int64_t>(order->size()) == shape[0]);
   if (synthetic_) {
     SW_ASSIGN_OR_RETURN(const WeightView view, Random(shape));
     Count(shape[0] * columns, view.dtype, read_share);
@@ -191,13 +207,22 @@ absl::StatusOr<WeightView> WeightLoader::Stacked(const std::vector<TensorName>& 
     if (part->dtype != dtype) dtype = DType::kFloat32;
   }
   dtype = options_.matrix_dtype.value_or(dtype);
-  const size_t size = static_cast<size_t>(shape[0] * columns) * SizeOf(dtype);
+  const size_t row_bytes = static_cast<size_t>(columns) * SizeOf(dtype);
+  const size_t size = static_cast<size_t>(shape[0]) * row_bytes;
   std::unique_ptr<std::byte[]> stacked(new std::byte[size]);
   std::byte* next = stacked.get();
   for (const StoredTensor* part : parts) {
     const size_t count = part->size / SizeOf(*part->dtype);
     Convert(part->data, count, *part->dtype, dtype, next);
     next += count * SizeOf(dtype);
+  }
+  if (order != nullptr) {
+    std::unique_ptr<std::byte[]> reordered(new std::byte[size]);
+    for (int64_t i = 0; i < shape[0]; ++i) {
+      std::memcpy(reordered.get() + i * row_bytes, stacked.get() + (*order)[i] * row_bytes,
+                  row_bytes);
+    }
+    stacked = std::move(reordered);
   }
   Count(shape[0] * columns, dtype, read_share);
   if (!on_cpu()) return Upload(stacked.get(), dtype, shape);
@@ -368,7 +393,10 @@ absl::StatusOr<std::shared_ptr<const WeightStorage>> WeightLoader::Finish() && {
   }
   std::vector<std::string> surplus;
   for (const StoredTensor& tensor : storage_->reader->tensors()) {
-    if (!used_.contains(&tensor) && !IsHarmless(tensor.name)) {
+    const bool ignored = std::any_of(
+        ignored_.begin(), ignored_.end(),
+        [&tensor](const std::string& prefix) { return absl::StartsWith(tensor.name, prefix); });
+    if (!ignored && !used_.contains(&tensor) && !IsHarmless(tensor.name)) {
       surplus.push_back(absl::StrFormat("\"%s\" %s in %s", absl::Utf8SafeCEscape(tensor.name),
                                         ShapeText(tensor.shape), tensor.file));
     }

@@ -118,6 +118,10 @@ absl::StatusOr<ExpertFeedForward> ExpertFeedForward::Load(const ModelConfig& c,
   if (e.shared_inner_size > 0) {
     SW_ASSIGN_OR_RETURN(w.shared, FeedForward::Load(c, loader, e.shared_inner_size,
                                                     prefix + names.shared, names.shared_names));
+    if (!names.shared_gate.empty()) {
+      SW_ASSIGN_OR_RETURN(w.shared_gate,
+                          loader.Tensor(prefix + names.shared_gate, {1, c.hidden_size}));
+    }
   }
   SW_ASSIGN_OR_RETURN(w.scale, PlaceMultiplier(loader, c.multipliers.residual, 1));
   return w;
@@ -130,9 +134,9 @@ int64_t ExpertFeedForward::ScratchElements(const ModelConfig& c, int64_t max_row
       Scratch::Elements(max_rows * e.num_experts + 3 * choices + e.num_experts + 1 +
                             choices * (UpDim(c, e.inner_size) + c.hidden_size),
                         7);
-  return routed + (e.shared_inner_size > 0
-                       ? FeedForward::ScratchElements(c, e.shared_inner_size, max_rows)
-                       : 0);
+  if (e.shared_inner_size == 0) return routed;
+  return routed + Scratch::Elements(max_rows * (1 + c.hidden_size), 2) +
+         FeedForward::ScratchElements(c, e.shared_inner_size, max_rows);
 }
 
 void ExpertFeedForward::Forward(const Pass& pass, const ModelConfig& c, const Branch& branch,
@@ -205,8 +209,53 @@ void ExpertFeedForward::Forward(const Pass& pass, const ModelConfig& c, const Br
     Branch shared_branch = branch;
     shared_branch.normed = true;
     shared_branch.accumulate = true;
-    shared.Forward(pass, c, e.shared_inner_size, shared_branch, rest);
+    ForwardShared(pass, c, shared_branch, rest);
   }
+}
+
+// A gated one is an expert that every row has chosen, with a weight of its own.
+void ExpertFeedForward::ForwardShared(const Pass& pass, const ModelConfig& c, const Branch& branch,
+                                      float* scratch) const {
+  const int64_t inner = c.experts.shared_inner_size;
+  if (!shared_gate) {
+    shared.Forward(pass, c, inner, branch, scratch);
+    return;
+  }
+  Scratch pieces(scratch);
+  float* weights = pieces.Take(pass.plan.max_rows);
+  float* outer = pieces.Take(pass.plan.max_rows * c.hidden_size);
+  float* rest = pieces.Take(0);
+  Linear(pass.ctx, RowsTimes(pass, shared_gate, {}, branch.norm.output, c.hidden_size, weights, 1));
+  GatedActivation(pass.ctx, {.gate = weights,
+                             .up = nullptr,
+                             .output = weights,
+                             .dim = 1,
+                             .gate_stride = 1,
+                             .up_stride = 0,
+                             .output_stride = 1,
+                             .activation = Activation::kSigmoid,
+                             .num_rows = pass.plan.num_rows,
+                             .max_rows = pass.plan.max_rows});
+  Branch to_outer = branch;
+  to_outer.residual = outer;
+  to_outer.residual_stride = c.hidden_size;
+  to_outer.accumulate = false;
+  to_outer.scale = nullptr;
+  shared.Forward(pass, c, inner, to_outer, rest);
+  CombineExperts(pass.ctx, {.input = outer,
+                            .choices = {.experts = nullptr,
+                                        .weights = weights,
+                                        .order = nullptr,
+                                        .offsets = nullptr,
+                                        .num_experts = 1,
+                                        .num_chosen = 1},
+                            .scale = scale.data,
+                            .output = branch.residual,
+                            .dim = c.hidden_size,
+                            .output_stride = branch.residual_stride,
+                            .accumulate = branch.accumulate,
+                            .num_rows = pass.plan.num_rows,
+                            .max_rows = pass.plan.max_rows});
 }
 
 }  // namespace sidewinder
