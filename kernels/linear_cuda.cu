@@ -136,6 +136,30 @@ CudaError LaunchPackedLinearConv(CudaContext& ctx, const RmsNormParams& norm,
   return LaunchFew(ctx, linear.weight_dtype, KindOf(&norm), args);
 }
 
+CudaError LaunchPackedLinearConvLinear(CudaContext& ctx, const RmsNormParams& norm,
+                                       const LinearParams& in_proj, const CausalConvParams& conv,
+                                       const LinearParams& linear) {
+  const int64_t convolved = conv.dim, rest = in_proj.out_dim - conv.dim;
+  if (ctx.compute_capability != 90 || in_proj.max_rows > kTokenTile || rest <= 0 ||
+      convolved % kPackedTile != 0 || linear.weight_dtype != DType::kBFloat16 ||
+      linear.input != conv.output || linear.row_index != nullptr) {
+    return cudaErrorNotSupported;
+  }
+  LinearParams behind = in_proj;
+  behind.weight = static_cast<const char*>(in_proj.weight) + PackedBytes(convolved, in_proj.in_dim);
+  if (behind.bias != nullptr) behind.bias += convolved;
+  if (behind.scale != nullptr) behind.scale += convolved;
+  behind.output += convolved;
+  behind.out_dim = rest;
+  // Asked first, because the first launch cannot be taken back.
+  const PackedLinear normed = ToArgs(&norm, behind), plain = ToArgs(nullptr, linear);
+  if (!IsFewRowsPairSm90(ctx, normed, plain)) return cudaErrorNotSupported;
+  LinearParams front = in_proj;
+  front.out_dim = convolved;
+  const CudaError error = LaunchPackedLinearConv(ctx, norm, front, conv);
+  return error != cudaSuccess ? error : LaunchFewRowsPairSm90(ctx, normed, plain);
+}
+
 CudaError LaunchLinear(CudaContext& ctx, const LinearParams& params) {
   if (params.max_rows <= 0) return cudaSuccess;
   if (params.weight_dtype == DType::kFloat32) return LaunchFloatLinear(ctx, params);

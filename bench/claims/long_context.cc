@@ -86,26 +86,26 @@ absl::Status Generate(const Options& options) {
   int64_t tokens = 0, piece_tokens = 0;
   bool first = true;
   double ttft = 0;
-  SW_ASSIGN_OR_RETURN(
-      const GenerateResult result,
-      engine->Generate({.prompt = MadeUpTokens(*model, options.prompt),
-                        .max_new_tokens = options.tokens,
-                        .ignore_eos = true},
-                       [&](const RequestUpdate& update) {
-                         tokens += static_cast<int64_t>(update.tokens.size());
-                         if (first) {
-                           ttft = SecondsSince(begin);
-                           piece_begin = Clock::now();
-                           piece_tokens = tokens;
-                           first = false;
-                         } else if (tokens - piece_tokens >= options.every) {
-                           PrintPiece(options.prompt + tokens, tokens - piece_tokens,
-                                      SecondsSince(piece_begin));
-                           piece_begin = Clock::now();
-                           piece_tokens = tokens;
-                         }
-                         return true;
-                       }));
+  SW_ASSIGN_OR_RETURN(const GenerateResult result,
+                      engine->Generate({.prompt = MadeUpTokens(*model, options.prompt),
+                                        .max_new_tokens = options.tokens,
+                                        .ignore_eos = true},
+                                       [&](const RequestUpdate& update) {
+                                         tokens += static_cast<int64_t>(update.tokens.size());
+                                         if (first) {
+                                           ttft = SecondsSince(begin);
+                                           piece_begin = Clock::now();
+                                           piece_tokens = tokens;
+                                           first = false;
+                                         } else if (tokens - piece_tokens >= options.every) {
+                                           PrintPiece(options.prompt + tokens,
+                                                      tokens - piece_tokens,
+                                                      SecondsSince(piece_begin));
+                                           piece_begin = Clock::now();
+                                           piece_tokens = tokens;
+                                         }
+                                         return true;
+                                       }));
   const double seconds = SecondsSince(begin) - ttft;
   PrintSummary(*model, tokens, seconds,
                absl::StrFormat(", \"prompt_tokens\": %d, \"ttft_ms\": %.2f, \"rounds\": %d, "
