@@ -9,8 +9,12 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "models/registry.h"
+#include "models/synthetic.h"
+#include "models/weight_loader.h"
 #include "sidewinder/engine.h"
 #include "speculative/drafters/host_bridge.h"
+#include "tests/runtime/tokenizer/golden.h"
 #include "tests/testing/permuted_model.h"
 #include "tests/testing/test_models.h"
 
@@ -32,6 +36,22 @@ std::vector<std::vector<int32_t>> Prompts(const Model& model) {
   std::vector<int32_t> cut = tokenizer.Encode("words \u00e9\U0001F40D");
   if (cut.size() > 3) cut.pop_back();
   return {tokenizer.Encode("the model reads a word and then"), {limit / 2}, mixed, cut, {0, 0}};
+}
+
+// A model of random weights that speaks.
+std::shared_ptr<const Model> SyntheticWithTokenizer(const std::string& preset) {
+  const std::string name = absl::StrCat(kSyntheticPrefix, preset);
+  const auto silent = Model::Load(name, {.device = testing::TestDevice()});
+  SW_CHECK(silent.ok()) << silent.status();
+  auto network = CreateLanguageModel(
+      *SyntheticConfig(preset),
+      WeightLoader(SyntheticWeights{name}, {.device = (*silent)->shared_device()}));
+  SW_CHECK(network.ok()) << network.status();
+  auto tokenizer = testing::GoldenTokenizer("llama3");
+  ModelInfo info = (*silent)->info();
+  info.vocab_limit = tokenizer->vocab_size();
+  return std::make_shared<const Model>(info, *std::move(network), std::move(tokenizer),
+                                       (*silent)->shared_device());
 }
 
 class RetokenizingTest : public ::testing::Test {
@@ -104,6 +124,21 @@ TEST_F(RetokenizingTest, TheSameNetworkDraftsForItself) {
   ExpectLossless(
       TestModel("mamba2_text"),
       testing::PermutedModel(testing::SourceDir() + "/tests/goldens/models/mamba2_text", folder));
+}
+
+// Their keys and values take room, and how much is an estimate at first.
+TEST_F(RetokenizingTest, ModelsWithAttentionDraft) {
+  const auto verifier = TestModel("mamba2_text");
+  DecodeStats none, all;
+  const auto plain = Texts({.model = verifier}, 3, {}, &none, 300);
+  for (const char* preset : {"jamba-tiny", "llama-tiny"}) {
+    const auto draft = SyntheticWithTokenizer(preset);
+    ASSERT_GT(draft->info().kv_bytes, 0);
+    EXPECT_EQ(
+        Texts({.model = verifier, .drafter = DrafterOptions::FromModel(draft)}, 3, {}, &all, 300),
+        plain);
+  }
+  EXPECT_GT(all.drafted, 0);
 }
 
 TEST_F(RetokenizingTest, AllPoliciesGiveTheSameText) {
