@@ -11,9 +11,9 @@ namespace {
 
 // Text that gives tokens the context they need: words that end in the window come out as in the
 // whole text.
-constexpr size_t kContextBytes{128};
+constexpr size_t kContextBytes{64};
 // A window is shortened beyond this.
-constexpr size_t kWindowBytes{512};
+constexpr size_t kWindowBytes{256};
 // Where no shorter window gives the same last tokens (a run of one character, say), it grows up to
 // this.
 constexpr size_t kLongestWindowBytes{4096};

@@ -43,8 +43,8 @@ struct Vocabulary {
 // content, or the end or the beginning of a text.
 std::optional<int32_t> Counterpart(const Vocabulary& from, const Vocabulary& to, int32_t id);
 
-// Tokens of a text that grows at its end. Only a window of the last few hundred bytes is tokenised
-// again, so that the work is bounded however long the text is.
+// Tokens of a text that grows at its end. Only a window of the last hundred bytes or two is
+// tokenised again, so that the work is bounded however long the text is.
 class GrowingTokens {
  public:
   // `prefix`: tokens before the text.
