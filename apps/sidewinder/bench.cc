@@ -143,6 +143,7 @@ absl::Status Bench::Prepare() {
   report_.model = model_->info();
   if (drafter.model != nullptr) report_.draft = drafter.model->info();
   report_.draft_name = flags_.draft;
+  report_.draft_is_retokenized = IsRetokenized(*model_, drafter);
   report_.num_prompts = static_cast<int64_t>(prompts_.size());
   report_.max_new_tokens = flags_.request.max_new_tokens;
   report_.repeat = flags_.repeat;

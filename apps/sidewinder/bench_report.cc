@@ -49,6 +49,7 @@ std::string Heading(const BenchReport& report) {
   absl::StrAppendFormat(&text, "model     %s\n", ModelLine(report.model));
   absl::StrAppendFormat(&text, "draft     %s\n",
                         report.draft ? ModelLine(*report.draft) : report.draft_name);
+  if (report.draft_is_retokenized) text += "          " + RetokenizedText(true);
   absl::StrAppendFormat(&text, "prompts   %d (%s), up to %d new tokens each, %s%s%s\n",
                         report.num_prompts, report.prompts_name, report.max_new_tokens,
                         Method(report.sampling),
@@ -198,6 +199,7 @@ OrderedJson BenchJson(const BenchReport& report) {
       {"threads", report.threads > 0 ? OrderedJson(report.threads) : OrderedJson(nullptr)},
       {"model", ModelJson(report.model)},
       {"draft", report.draft ? ModelJson(*report.draft) : OrderedJson(report.draft_name)},
+      {"draft_is_retokenized", report.draft_is_retokenized},
       {"prompts", report.num_prompts},
       {"prompts_from", report.prompts_name},
       {"max_new_tokens", report.max_new_tokens},

@@ -51,6 +51,7 @@ struct BenchReport {
   ModelInfo model;
   std::optional<ModelInfo> draft;
   std::string draft_name;
+  bool draft_is_retokenized = false;
   std::string prompts_name;
   int64_t num_prompts = 0;
   int32_t max_new_tokens = 0;

@@ -133,6 +133,15 @@ absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const Model
   return DrafterOptions::FromModel(std::move(model));
 }
 
+bool IsRetokenized(const Model& verifier, const DrafterOptions& drafter) {
+  return drafter.model != nullptr && !SharesVocabulary(verifier, *drafter.model);
+}
+
+std::string RetokenizedText(bool is_retokenized) {
+  if (!is_retokenized) return "";
+  return "the draft has another vocabulary: its text is tokenised again for the verifier\n";
+}
+
 void AddSamplingFlags(CLI::App& app, SamplingParams& sampling) {
   app.add_option("--temperature", sampling.temperature, "0: greedy; else sample")
       ->check(In("[0, 1000000]", 0, 1e6f))

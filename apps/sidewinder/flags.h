@@ -33,6 +33,9 @@ std::string MachineText(const ModelInfo& info, int threads);  // "Intel(R) Xeon(
 
 // The draft: a folder, "synthetic:<preset>", "ngram" or "none".
 absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const ModelFlags& flags);
+// Whether the draft's text is tokenised again for the verifier; the line that says so, or nothing.
+bool IsRetokenized(const Model& verifier, const DrafterOptions& drafter);
+std::string RetokenizedText(bool is_retokenized);
 
 // --temperature --top-k --top-p --min-p --seed
 void AddSamplingFlags(CLI::App& app, SamplingParams& sampling);

@@ -104,6 +104,7 @@ class Generation {
   absl::Status End(RequestId id, Sequence& sequence);
   absl::Status PrintResult(const GenerateResult& result, Sequence& sequence);
   OrderedJson ResultJson(const GenerateResult& result) const;
+  bool IsRetokenized() const { return cli::IsRetokenized(*model_, engine_->options().drafter); }
 
   const Flags& flags_;
   std::shared_ptr<const Model> model_;
@@ -152,6 +153,7 @@ absl::Status Generation::Prepare() {
   SW_ASSIGN_OR_RETURN(options.draft_tokens, ParseDraftTokens(flags_.draft_tokens));
   SW_ASSIGN_OR_RETURN(options.drafter, LoadDrafter(flags_.draft, flags_.model));
   SW_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(options)));
+  if (!flags_.json) std::fputs(RetokenizedText(IsRetokenized()).c_str(), stderr);
   return absl::OkStatus();
 }
 
@@ -227,6 +229,7 @@ OrderedJson Generation::ResultJson(const GenerateResult& result) const {
       {"stats", StatsJson(result.stats, engine_->memory())},
       {"model", model_->info().path},
       {"draft", flags_.draft},
+      {"draft_is_retokenized", IsRetokenized()},
       {"draft_tokens", DraftTokensJson(flags_.draft == "none" ? 0 : draft_tokens)},
       {"device", model_->info().device},
       {"dtype", model_->info().dtype},

@@ -112,12 +112,16 @@ struct DrafterOptions {
 
   // Proposes nothing: plain decoding.
   static DrafterOptions None() { return {}; }
-  // A draft model of any family; it must share the verifier's vocabulary. Not null.
+  // A draft model of any family. If it does not share the verifier's vocabulary, its text is
+  // tokenised again for the verifier; both need a tokenizer then. Not null.
   static DrafterOptions FromModel(std::shared_ptr<const Model> draft);
   // Prompt lookup: proposes what followed the latest earlier occurrence of the last tokens, the
   // longest of `max` down to `min` that occurs; 1 <= min <= max <= 64.
   static DrafterOptions Ngram(int32_t min = 1, int32_t max = 4);
 };
+
+// Whether tokens of `draft` are tokens of `verifier`, as far as their tokenizers tell.
+bool SharesVocabulary(const Model& verifier, const Model& draft);
 
 // When recurrent states are written. All give the same output.
 enum class CheckpointPolicy : uint8_t {
@@ -157,8 +161,8 @@ struct EngineMemory {
 // Not thread-safe: one caller at a time. Several engines may run at once and share models.
 class Engine {
  public:
-  // InvalidArgument names the option, its value and the legal ones. A draft model whose vocabulary
-  // differs from the verifier's is an InvalidArgument that says how.
+  // InvalidArgument names the option, its value and the legal ones. A draft model with another
+  // vocabulary than the verifier's is an InvalidArgument if one of the two has no tokenizer.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);
   ~Engine();
 

@@ -542,6 +542,21 @@ class EnvironmentTest(CliTest):
         self.fail_with(1, "device", "generate", "--model", VERIFIER, "--prompt-ids", "1",
                        "--device", "abacus")
 
+    def test_drafts_of_another_vocabulary(self):
+        text, pieces = GOLDENS / "mamba2_text", GOLDENS / "mamba1_pieces"
+        args = ["generate", "--model", text, "--prompt", "the model reads", "--max-new-tokens", 24,
+                "--ignore-eos"]
+        plain = call(*args)
+        drafted = call(*args, "--draft", pieces)
+        self.assertEqual(plain.stdout, drafted.stdout)
+        self.assertIn(b"another vocabulary", drafted.stderr)
+        self.assertNotIn(b"another vocabulary", plain.stderr)
+        result = json.loads(self.succeed(*args, "--draft", pieces, "--json"))
+        self.assertTrue(result["draft_is_retokenized"])
+        table = self.succeed("bench", "--model", text, "--draft", pieces, "--limit", 1,
+                             "--max-new-tokens", 8, "--draft-tokens", 2)
+        self.assertIn("another vocabulary", table)
+
     def test_closed_and_full_stdout(self):
         for redirect in [">&-", "> /dev/full", "| true"]:
             with self.subTest(redirect=redirect):
