@@ -78,7 +78,9 @@ absl::Status Generate(const Options& options) {
     SW_ASSIGN_OR_RETURN(auto draft, Model::Load(options.draft, {.device = options.device}));
     engine_options.drafter = DrafterOptions::FromModel(std::move(draft));
     engine_options.draft_tokens = options.draft_tokens;
-    engine_options.synthetic_acceptance = options.acceptance;
+    if (options.acceptance >= 0.0) {
+      engine_options.synthetic_acceptance.assign(options.draft_tokens, options.acceptance);
+    }
   }
   SW_ASSIGN_OR_RETURN(const auto engine, Engine::Create(engine_options));
   const Clock::time_point begin = Clock::now();

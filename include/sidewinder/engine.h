@@ -76,6 +76,11 @@ struct DecodeStats {
   void Add(const DecodeStats& other);                // sums every count and time
 
   int64_t first_round_tokens = 0;  // new tokens of the round that produced the first one
+
+  // Proposals at a position whose predecessors of the round were all accepted: accepted_at over
+  // this is the acceptance of a position given that it was reached.
+  std::array<int64_t, kMaxDraftTokens> reached_at{};
+  std::vector<double> ConditionalAcceptanceByPosition() const;  // accepted_at / reached_at
 };
 
 using RequestId = int64_t;
@@ -147,15 +152,41 @@ struct EngineOptions {
   AcceptanceMethod acceptance = AcceptanceMethod::kRejection;
   int32_t prefill_chunk = 0;  // prompt tokens evaluated at once, 1..4096; 0: what suits the device
   int32_t num_threads = 0;    // 0: one per core
-  // Forces proposals to be accepted with this probability, 0..1, whatever the verifier says: for
-  // benchmarks of speed with random weights; < 0: off. The text is then meaningless.
-  double synthetic_acceptance = -1;
+  // Forces proposals to be accepted with these probabilities, each 0..1, whatever the verifier
+  // says: the i-th is that of position i given that those ahead were accepted, the last one also
+  // applies to all behind. For benchmarks of speed with random weights; empty: off. The text is
+  // then meaningless.
+  std::vector<double> synthetic_acceptance;
+  // Measures where the time of rounds goes, see RoundProfile. Each phase is waited for, so
+  // generation is slower, on a GPU much. The output is the same.
+  bool profile_rounds = false;
 };
 
 // Bytes an engine holds per sequence, verifier and drafter together.
 struct EngineMemory {
   int64_t state_bytes = 0;   // checkpoints, conv windows and snapshots
   int64_t replay_bytes = 0;  // replay logs
+};
+
+// Rounds of an engine since it was created or the profile was reset, added up. Times include
+// waiting for the device after each phase.
+struct RoundProfile {
+  int64_t rounds = 0;   // of a whole batch
+  double draft_ms = 0;  // choosing K and proposing
+  double verify_ms = 0;
+  double judge_ms = 0;      // finding the first conflict, sampling
+  double roll_back_ms = 0;  // forgetting what was rejected
+  double publish_ms = 0;    // telling the host
+
+  // What the verifier's passes did with the recurrent states of their sequences.
+  int64_t sequences = 0;       // passes times sequences in each
+  int64_t rows = 0;            // rows evaluated
+  int64_t logged_rows = 0;     // of them, rows appended to a replay log
+  int64_t replayed_rows = 0;   // rows of a log evaluated again on top of its checkpoint
+  int64_t states_written = 0;  // checkpoints, or snapshots
+
+  double commit_ms() const { return judge_ms + roll_back_ms + publish_ms; }
+  double total_ms() const { return draft_ms + verify_ms + commit_ms(); }
 };
 
 // Not thread-safe: one caller at a time. Several engines may run at once and share models.
@@ -170,6 +201,10 @@ class Engine {
   const EngineOptions& options() const;
   // What the engine allocated for each of its slots; fixed from Create on.
   EngineMemory memory() const;
+
+  // Zeros unless EngineOptions::profile_rounds was given.
+  const RoundProfile& profile() const;
+  void ResetProfile();
 
   // Queues a request. It joins as soon as a slot is free. InvalidArgument if it is malformed.
   absl::StatusOr<RequestId> Submit(Request request);
