@@ -85,8 +85,6 @@ class HybridDecoder final : public LanguageModel {
       : config_(config), recurrent_(recurrent) {}
   absl::Status LoadLayer(WeightLoader& loader, const HybridNames& names, int64_t index);
   absl::StatusOr<Mixer> LoadMixer(WeightLoader& loader, const std::string& prefix) const;
-  RecurrentShape MixerShape() const;
-  int64_t MixerScratch(int64_t max_rows) const;
 
   ModelConfig config_;
   RecurrentMixer recurrent_;

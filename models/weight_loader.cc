@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -25,6 +26,10 @@ constexpr size_t kListedTensors{8};  // in messages
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+int64_t NumElements(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
 template <class T>
@@ -136,19 +141,19 @@ absl::StatusOr<WeightView> WeightLoader::Tensor(const TensorName& name, const Sh
                                                 double read_share) {
   if (synthetic_) {
     SW_ASSIGN_OR_RETURN(const WeightView view, Random(shape));
-    Count(shape[0] * shape[1], view.dtype, read_share);
+    Count(NumElements(shape), view.dtype, read_share);
     return view;
   }
   SW_ASSIGN_OR_RETURN(const StoredTensor* tensor, Take(name, shape));
   SW_ASSIGN_OR_RETURN(const WeightView view, Matrix(*tensor, tensor->data, shape));
-  Count(shape[0] * shape[1], view.dtype, read_share);
+  Count(NumElements(shape), view.dtype, read_share);
   return view;
 }
 
 absl::StatusOr<WeightView> WeightLoader::Matrix(const StoredTensor& tensor, const std::byte* data,
                                                 const Shape& shape) {
   const DType dtype = options_.matrix_dtype.value_or(*tensor.dtype);
-  const size_t count = static_cast<size_t>(shape[0] * shape[1]);
+  const size_t count = static_cast<size_t>(NumElements(shape));
   const size_t size = count * SizeOf(dtype);
   if (!on_cpu()) {
     if (dtype == *tensor.dtype) return Upload(data, dtype, shape);

@@ -48,9 +48,11 @@ void Args(benchmark::internal::Benchmark* b) {
 constexpr testing::MultiStepShape kVerifier{testing::StepKind::kMamba2, 10, 64, 1, 64};
 constexpr testing::MultiStepShape kDraft{testing::StepKind::kMamba2, 4, 64, 1, 64};
 constexpr testing::MultiStepShape kMamba130m{testing::StepKind::kMamba1, 0, 1536, 1, 16};
+constexpr testing::MultiStepShape kQwen3Next{testing::StepKind::kDeltaNet, 32, 128, 16, 128};
 BENCHMARK_CAPTURE(BM_MultiStep, mamba2_verifier, kVerifier)->Apply(Args);
 BENCHMARK_CAPTURE(BM_MultiStep, mamba2_draft, kDraft)->Apply(Args);
 BENCHMARK_CAPTURE(BM_MultiStep, mamba1_130m, kMamba130m)->Apply(Args);
+BENCHMARK_CAPTURE(BM_MultiStep, delta_net_80b, kQwen3Next)->Apply(Args);
 
 }  // namespace
 }  // namespace sidewinder

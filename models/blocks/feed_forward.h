@@ -46,13 +46,16 @@ struct ExpertFeedForward {
     FeedForward::Names one;                //   "experts.3."
     std::string shared;                    // "shared_experts.", or empty
     FeedForward::Names shared_names;
-    std::string shared_gate;  // or empty
+    std::string shared_gate;             // or empty
+    std::string to_latent, from_latent;  // around the routed experts, or empty
   };
 
   WeightView router;  // [num_experts, hidden]
   VectorView router_correction;
-  ExpertView up;    // [inner or 2 * inner, width]
-  ExpertView down;  // [width, inner]
+  WeightView to_latent;    // [latent, hidden] or empty: width is hidden_size
+  WeightView from_latent;  // [hidden, latent] or empty
+  ExpertView up;           // [inner or 2 * inner, width]
+  ExpertView down;         // [width, inner]
   FeedForward shared;
   WeightView shared_gate;  // [1, hidden] its sigmoid scales what the shared expert gives; or empty
   VectorView scale;        // [1] of the routed experts' sum, or empty

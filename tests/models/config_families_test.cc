@@ -540,6 +540,15 @@ TEST(Qwen3NextConfigTest, PresetAndNewerFile) {
             *ParseWith(kQwen3Next, "{}"));
 }
 
+TEST(Qwen3NextConfigTest, NormsAndGates) {
+  const ModelConfig config = *ParseWith(kQwen3Next, "{}");
+  EXPECT_TRUE(config.zero_centred_norms);
+  EXPECT_TRUE(config.attention.head_norm);
+  EXPECT_TRUE(config.attention.output_gate);
+  EXPECT_EQ(config.gated_norm, GatedNorm::kGateLast);
+  EXPECT_EQ(config.gated_norm_group, config.head_dim);
+}
+
 TEST(Qwen3NextConfigTest, DenseLayers) {
   EXPECT_THAT(
       LayersWith(*ParseWith(kQwen3Next, R"({"mlp_only_layers": [2, 0]})"), FeedForwardKind::kDense),

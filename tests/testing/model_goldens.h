@@ -51,8 +51,8 @@ struct GoldenModel {
   friend void PrintTo(const GoldenModel& model, std::ostream* out) { *out << model.name; }
 };
 
-// `list` is cases.json (Mamba-1 and Mamba-2) or hybrid_cases.json (the other families).
-inline std::vector<GoldenModel> ReadModelGoldens(const std::string& list = "cases.json") {
+// `list` is a file beside the folders.
+inline std::vector<GoldenModel> ReadModelGoldens(const std::string& list) {
   const std::string root = SourceDir() + "/tests/goldens/models/";
   std::ifstream file(root + list);
   const std::string text((std::istreambuf_iterator<char>(file)), {});
@@ -88,6 +88,15 @@ inline std::vector<GoldenModel> ReadModelGoldens(const std::string& list = "case
     for (const Json& item : entry.value("texts", Json::array())) {
       model.texts.push_back({item.at("text"), item.at("tokens")});
     }
+    models.push_back(std::move(model));
+  }
+  return models;
+}
+
+// Mamba-1 and Mamba-2, then the other families.
+inline std::vector<GoldenModel> ReadModelGoldens() {
+  std::vector<GoldenModel> models = ReadModelGoldens("cases.json");
+  for (GoldenModel& model : ReadModelGoldens("hybrid_cases.json")) {
     models.push_back(std::move(model));
   }
   return models;
