@@ -3,6 +3,7 @@
 #define SIDEWINDER_MODELS_CONFIG_FAMILIES_H_
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "models/config.h"
 #include "runtime/json.h"
 

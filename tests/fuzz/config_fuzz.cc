@@ -60,7 +60,9 @@ void CheckLimits(const ModelConfig& config) {
     if (both || layer.mixer == MixerKind::kRecurrent) CheckRecurrence(config);
     if (both || layer.mixer == MixerKind::kAttention) CheckAttention(config.attention);
     if (layer.feed_forward == FeedForwardKind::kExperts) CheckExperts(config.experts);
-    if (layer.feed_forward == FeedForwardKind::kDense) SW_CHECK(config.feed_forward.inner_size > 0);
+    if (layer.feed_forward == FeedForwardKind::kDense) {
+      SW_CHECK(config.feed_forward.inner_size > 0);
+    }
   }
 }
 
