@@ -18,6 +18,9 @@ constexpr size_t kWindowBytes{256};
 // this.
 constexpr size_t kLongestWindowBytes{4096};
 
+// Committed tokens without certain text that proposals may follow: a few characters of bytes.
+constexpr size_t kMostHeld{32};
+
 constexpr absl::string_view kReplacementChar{"\xEF\xBF\xBD"};  // U+FFFD
 
 // Where the last `bytes` of valid UTF-8 begin: at a character, at a space if one is near, because
@@ -149,10 +152,10 @@ void Retokenizer::Commit(absl::Span<const int32_t> ids) {
       continue;
     }
     const std::string certain = decoder_.Push(id);
-    if (certain.empty()) {
-      held_.push_back(id);
-    } else {
+    if (!certain.empty()) {
       held_.clear();
+    } else if (held_.size() <= kMostHeld) {
+      held_.push_back(id);
     }
     text += certain;
   }
@@ -202,6 +205,7 @@ std::string Retokenizer::TextOf(absl::Span<const int32_t> drafted) const {
 // are not those of the committed text and more: then the verifier has chosen other tokens than its
 // tokenizer would, had `text` been what follows.
 std::optional<std::vector<int32_t>> Retokenizer::Continue(absl::string_view text) const {
+  if (held_.size() > kMostHeld) return std::nullopt;
   std::string window = text_.substr(WindowBegin(text_, kContextBytes));
   std::vector<int32_t> before = verifier_->tokenizer->Encode(window, /*add_special_tokens=*/false);
   before.insert(before.end(), held_.begin(), held_.end());
