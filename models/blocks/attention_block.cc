@@ -92,6 +92,7 @@ absl::StatusOr<AttentionBlock> AttentionBlock::Load(const ModelConfig& c, Weight
     }
     std::vector<float> bias = stacked;
     for (size_t i = 0; i < order.size(); ++i) bias[i] = stacked[order[i]];
+    for (float& value : bias) value /= c.multipliers.attention_in;  // of the input, not of it
     SW_ASSIGN_OR_RETURN(w.qkv_bias, loader.Place(std::move(bias)));
     SW_ASSIGN_OR_RETURN(w.out_bias, loader.PlacedVector(prefix + "o_proj.bias", {c.hidden_size}));
   }
