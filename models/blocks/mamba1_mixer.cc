@@ -99,11 +99,10 @@ void Mamba1Mixer::Forward(const Pass& pass, const ModelConfig& c, int64_t layer,
       RmsNormParams params =
           NormRows(pass, weight, c.inner_norm_eps, values, selected_dim, values, dim);
       params.output_stride = selected_dim;
-      RmsNorm(pass.ctx, params);
+      return params;
     };
-    norm(dt_norm, selected, rank);
-    norm(b_norm, selected + rank, state);
-    norm(c_norm, selected + rank + state, state);
+    RmsNorm3(pass.ctx, {{norm(dt_norm, selected, rank), norm(b_norm, selected + rank, state),
+                         norm(c_norm, selected + rank + state, state)}});
   }
   LinearParams to_dt = RowsTimes(pass, dt_proj, {}, selected, rank, dt, inner);
   to_dt.input_stride = selected_dim;
