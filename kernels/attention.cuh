@@ -35,19 +35,31 @@ __device__ __forceinline__ SequenceView LoadSequence(const SequenceRows* sequenc
           __ldcg(&sequence->consumed)};
 }
 
+// A lane's sequence among those from `base` on, without rows beyond the last. The first 32 are
+// loaded before it is known how many there are.
+__device__ __forceinline__ SequenceView LaneSequence(const RowPlan& plan, int base, int count) {
+  const int index = base + static_cast<int>(threadIdx.x) % 32;
+  SequenceView sequence = {};
+  if (index < (base == 0 ? plan.max_sequences : count)) {
+    sequence = LoadSequence(plan.sequences + index);
+  }
+  if (index >= count) sequence.num_rows = 0;
+  return sequence;
+}
+__device__ __forceinline__ SequenceView FromLane(const SequenceView& sequence, int lane) {
+  return {__shfl_sync(~0u, sequence.slot, lane), __shfl_sync(~0u, sequence.first_row, lane),
+          __shfl_sync(~0u, sequence.num_rows, lane), __shfl_sync(~0u, sequence.consumed, lane)};
+}
+
 // The sequence of a row that the plan has; the calling warp looks together.
 __device__ inline SequenceView SequenceOfRow(const RowPlan& plan, int row) {
-  const int lane = threadIdx.x % 32, count = __ldcg(plan.num_sequences);
+  const int count = __ldcg(plan.num_sequences);
   for (int base = 0;; base += 32) {
-    bool owns = false;
-    if (base + lane < count) {
-      const SequenceRows* sequence = plan.sequences + base + lane;
-      const int begin = __ldcg(&sequence->first_row);
-      owns = row >= begin && row < begin + __ldcg(&sequence->num_rows);
-    }
-    const unsigned owners = __ballot_sync(~0u, owns);
-    if (owners != 0) return LoadSequence(plan.sequences + base + __ffs(owners) - 1);
-    if (base + 32 >= count) return {};
+    const SequenceView own = LaneSequence(plan, base, count);
+    const unsigned owners =
+        __ballot_sync(~0u, row >= own.first_row && row < own.first_row + own.num_rows);
+    if (owners != 0 || base + 32 >= count)
+      return FromLane(own, owners != 0 ? __ffs(owners) - 1 : 0);
   }
 }
 
@@ -113,12 +125,6 @@ struct AttentionWork {
   }
 };
 
-__device__ __forceinline__ int TilesOf(const RowPlan& plan, int sequence, int count, int heads,
-                                       int columns) {
-  if (sequence >= count) return 0;
-  return (__ldcg(&plan.sequences[sequence].num_rows) * heads + columns - 1) / columns;
-}
-
 // Finds the block's work among tiles of `columns` columns; the same for all its threads. False if
 // there is none. Everything depends on what the plan has, not on its maxima: few pairs are split
 // over many blocks.
@@ -127,23 +133,26 @@ __device__ inline bool FindWork(const AttentionParams& p, const AttentionScratch
   const int lane = threadIdx.x % 32, count = __ldcg(p.plan.num_sequences);
   const int heads = static_cast<int>(p.num_heads / p.num_kv_heads);
   const int kv_heads = static_cast<int>(p.num_kv_heads);
-  int tiles = 0;
-  for (int s = lane; s < count; s += 32) tiles += TilesOf(p.plan, s, count, heads, columns);
+  const auto tiles_of = [&](int rows) { return (rows * heads + columns - 1) / columns; };
+  SequenceView own = LaneSequence(p.plan, 0, count);
+  int tiles = tiles_of(own.num_rows);
+  for (int s = lane + 32; s < count; s += 32) {
+    tiles += tiles_of(__ldcg(&p.plan.sequences[s].num_rows));
+  }
   tiles = __reduce_add_sync(~0u, tiles);
   const int pairs = tiles * kv_heads;
-  if (static_cast<int>(blockIdx.x) >=
-      pairs * (pairs > 0 ? static_cast<int>(gridDim.x) / pairs : 0)) {
-    return false;
-  }
-  const int pair = static_cast<int>(blockIdx.x) % pairs;
-  const int split = static_cast<int>(blockIdx.x) / pairs;
+  if (pairs == 0) return false;
+  const int block = static_cast<int>(blockIdx.x);
+  const int pair = block % pairs, split = block / pairs;
   int parts = static_cast<int>(gridDim.x) / pairs;
+  if (split >= parts) return false;
   work->kv_head = pair % kv_heads;
   // The last tile of a long sequence sees the most, so it goes first.
   int tile = tiles - 1 - pair / kv_heads;
   for (int base = 0;; base += 32) {
-    const int own = TilesOf(p.plan, base + lane, count, heads, columns);
-    int stop = own;
+    if (base > 0) own = LaneSequence(p.plan, base, count);
+    const int own_tiles = tiles_of(own.num_rows);
+    int stop = own_tiles;
     for (int step = 1; step < 32; step *= 2) {
       const int before = __shfl_up_sync(~0u, stop, step);
       if (lane >= step) stop += before;
@@ -151,8 +160,8 @@ __device__ inline bool FindWork(const AttentionParams& p, const AttentionScratch
     const unsigned behind = __ballot_sync(~0u, tile < stop);
     if (behind != 0) {
       const int owner = __ffs(behind) - 1;
-      tile -= __shfl_sync(~0u, stop - own, owner);
-      work->sequence = LoadSequence(p.plan.sequences + base + owner);
+      tile -= __shfl_sync(~0u, stop - own_tiles, owner);
+      work->sequence = FromLane(own, owner);
       break;
     }
     tile -= __shfl_sync(~0u, stop, 31);

@@ -38,7 +38,8 @@ inline constexpr int64_t kKvGroupSegments{32};  // segments that are joined befo
 struct KvCache {
   void* const* const* tables;  // [slots] device memory: the slot's pages, in order of positions;
                                // they reach as far as any row of a pass
-  int64_t key_offset;          // bytes from a page's beginning, multiples of 128
+  int64_t key_offset;          // bytes from a page's beginning; multiples of 128, as pages'
+                               // addresses are
   int64_t value_offset;
   DType dtype;  // kFloat32 or kBFloat16
 };

@@ -224,18 +224,30 @@ CudaError LaunchTiles(CudaContext& ctx, const AttentionParams& p, bool* launched
   const int dim = static_cast<int>(p.head_dim),
             heads = static_cast<int>(p.num_heads / p.num_kv_heads);
   const int64_t sequences = std::min(p.plan.max_sequences, p.plan.max_rows);
+  TileLayout layout = MakeTileLayout(dim, 1, 1);
+  *launched = layout.total <= limit;  // whatever the rows are: their bits depend on it
+  if (!*launched) return cudaSuccess;
   // Few columns a sequence: blocks of 8 columns that fetch two segments ahead. More columns: blocks
   // that are small enough for two to share a multiprocessor.
-  const bool is_narrow = (p.plan.max_rows + sequences - 1) / sequences * heads <= 8;
-  const int wide_tiles = dim <= 128 ? kWideTiles : kWideTiles / 2;
-  const int column_tiles = is_narrow ? 1 : wide_tiles;
-  TileLayout layout = MakeTileLayout(dim, column_tiles, is_narrow ? 2 : 1);
-  if (layout.total > limit) layout = MakeTileLayout(dim, column_tiles, 1);
-  *launched = layout.total <= limit;
-  if (!*launched) return cudaSuccess;
+  const int64_t mean_columns = (p.plan.max_rows + sequences - 1) / sequences * heads;
+  if (mean_columns <= 8) {
+    const TileLayout deep = MakeTileLayout(dim, 1, 2);
+    if (deep.total <= limit) layout = deep;
+  } else {
+    int tiles = 2;
+    while (tiles < (dim <= 128 ? kWideTiles : kWideTiles / 2) && 8 * tiles < mean_columns) {
+      tiles *= 2;
+    }
+    for (; tiles > 1; tiles /= 2) {
+      const TileLayout wide = MakeTileLayout(dim, tiles, 1);
+      if (wide.total > limit) continue;
+      layout = wide;
+      break;
+    }
+  }
   // Every sequence has one tile at least.
-  const int64_t columns = 8 * column_tiles;
-  const int64_t tiles = sequences + (p.plan.max_rows * int64_t{heads} - sequences) / columns;
+  const int64_t tiles =
+      sequences + (p.plan.max_rows * int64_t{heads} - sequences) / layout.num_columns;
   const int64_t pairs = tiles * p.num_kv_heads;
   const int64_t segments = std::max<int64_t>(1, (p.max_position + kSegment - 1) / kSegment);
   const int64_t blocks =
@@ -252,8 +264,9 @@ CudaError LaunchTiles(CudaContext& ctx, const AttentionParams& p, bool* launched
   const LaunchShape shape{.grid = dim3(static_cast<unsigned>(blocks)),
                           .block = dim3(kTileThreads),
                           .shared_bytes = static_cast<size_t>(layout.total)};
-  const TilesKernel kernel = is_narrow ? SelectTilesKernel<1>(layout.padded_dim)
-                                       : SelectTilesKernel<kWideTiles>(layout.padded_dim);
+  const TilesKernel kernel = layout.num_columns == 8
+                                 ? SelectTilesKernel<1>(layout.padded_dim)
+                                 : SelectTilesKernel<kWideTiles>(layout.padded_dim);
   return LaunchKernel(ctx, kernel, shape, p, layout, scratch);
 }
 

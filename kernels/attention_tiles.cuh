@@ -4,7 +4,7 @@
 // operand, so that a column's bits do not depend on the columns beside it. q and P are rounded to
 // bfloat16; sums of P are of the rounded weights, so that weights add up to one.
 //
-// Grid: one dimension, dealt out by FindWork: a block has up to kColumns columns of one head of the
+// Grid: one dimension, dealt out by FindWork: a block has up to 64 columns of one head of the
 // cache and all or some of the segments that they see. Four warps: for S a warp has 32 of a
 // segment's 128 positions, for O every fourth 16 elements of the head; maxima, sums and P cross
 // over in shared memory. Keys of the next segment arrive while this one's values are used; values
@@ -34,11 +34,13 @@ constexpr int kTileWarps{4};
 constexpr int kTileThreads{32 * kTileWarps};
 constexpr int kWarpPositions{kSegment / kTileWarps};
 constexpr int kPositionTiles{kWarpPositions / 16};  // of a warp
+constexpr int kQueryBatch{4};                       // loads of two elements in flight
 static_assert(kPage % kWarpPositions == 0 && kSegment == kTileThreads);
 
 // Sizes that follow from the shape, and where things lie in dynamic shared memory, in bytes. Rows
 // of keys, values, queries and P are an odd number of 16 bytes apart: 8 of them hit all banks.
 struct TileLayout {
+  int num_columns;    // of a block at most, a multiple of 8
   int padded_dim;     // head_dim to a multiple of 16
   int pitch;          // between keys, values, queries
   int weight_pitch;   // between positions of P
@@ -47,20 +49,23 @@ struct TileLayout {
   int keys, values, queries, weights, columns, total;
 };
 
-// What blocks exchange of columns, per column.
-template <int kColumns>
+// What warps exchange of columns, per column.
+constexpr int kMaxTileColumns{64};
 struct TileColumns {
-  float maxima[kTileWarps][kColumns];
-  float sums[kTileWarps][kColumns];
-  float keep[kColumns], add[kColumns];              // of the segment to its group
-  float group_keep[kColumns], group_add[kColumns];  // of the group to all
-  float inverse[kColumns];
-  int first[kColumns], last[kColumns];  // positions that the column sees
+  AttentionWork work;
+  float* output[kMaxTileColumns];  // the prepared query before
+  float maxima[kTileWarps][kMaxTileColumns];
+  float sums[kTileWarps][kMaxTileColumns];
+  float keep[kMaxTileColumns], add[kMaxTileColumns];              // of the segment to its group
+  float group_keep[kMaxTileColumns], group_add[kMaxTileColumns];  // of the group to all
+  float inverse[kMaxTileColumns];
+  int first[kMaxTileColumns], last[kMaxTileColumns];  // positions that the column sees
   bool arrived_last;
 };
 
 constexpr TileLayout MakeTileLayout(int head_dim, int column_tiles, int value_buffers) {
   TileLayout l = {};
+  l.num_columns = 8 * column_tiles;
   l.padded_dim = (head_dim + 15) / 16 * 16;
   l.pitch = 2 * l.padded_dim + 16;
   l.weight_pitch = 16 * (column_tiles | 1);
@@ -69,11 +74,9 @@ constexpr TileLayout MakeTileLayout(int head_dim, int column_tiles, int value_bu
   l.keys = 0;
   l.values = l.keys + kSegment * l.pitch;
   l.queries = l.values + value_buffers * kSegment * l.pitch;
-  l.weights = l.queries + 8 * column_tiles * l.pitch;
+  l.weights = l.queries + l.num_columns * l.pitch;
   l.columns = l.weights + kSegment * l.weight_pitch;
-  l.total = l.columns + (column_tiles == 1   ? static_cast<int>(sizeof(TileColumns<8>))
-                         : column_tiles == 4 ? static_cast<int>(sizeof(TileColumns<32>))
-                                             : static_cast<int>(sizeof(TileColumns<64>)));
+  l.total = l.columns + static_cast<int>(sizeof(TileColumns));
   return l;
 }
 
@@ -198,17 +201,15 @@ __device__ __forceinline__ float* OutputAt(const AttentionParams& p, const Atten
 // After a block has stored its partials: the last of a group's blocks joins the group's segments,
 // the last of all joins the groups.
 __device__ inline void FinishParts(const AttentionParams& p, const AttentionWork& work,
-                                   int padded_dim, bool* arrived_last) {
-  const auto join_groups = [&](const float* from, int count) {
-    JoinPartials(from, count, work.partial_stride, work.num_columns, padded_dim,
-                 [&](int column, int element, float4 sums, float, float sum) {
-                   float* output = OutputAt(p, work, column) + element;
-                   const float inverse = __frcp_rn(sum);
-                   const float four[4] = {sums.x, sums.y, sums.z, sums.w};
-                   for (int j = 0; j < 4 && element + j < p.head_dim; ++j) {
-                     output[j] = Quotient(four[j], inverse);
-                   }
-                 });
+                                   int padded_dim, TileColumns& columns) {
+  const auto store_output = [&](int column, int element, float4 sums, float, float sum) {
+    float* output = columns.output[column] + element;
+    const float inverse = __frcp_rn(sum);
+    const float four[4] = {sums.x, sums.y, sums.z, sums.w};
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (element + j < p.head_dim) output[j] = Quotient(four[j], inverse);
+    }
   };
   __syncthreads();  // all of the block's partials are stored
   uint32_t arrivals = work.num_parts;
@@ -218,37 +219,205 @@ __device__ inline void FinishParts(const AttentionParams& p, const AttentionWork
     const int last = min(work.last_segment, (group + 1) * kGroupSegments - 1);
     const uint32_t blocks = (last >> work.log_share) - (first >> work.log_share) + 1;
     uint32_t* counter = work.counters + 1 + group - work.first_group();
-    if (!ArrivesLast(counter, blocks, arrived_last)) return;
+    if (!ArrivesLast(counter, blocks, &columns.arrived_last)) return;
     float* to = work.GroupPartial(group);
+    const bool is_only_group = work.num_groups() == 1;
     JoinPartials(
         work.SegmentPartial(first), last - first + 1, work.partial_stride, work.num_columns,
         padded_dim, [&](int column, int element, float4 sums, float max, float sum) {
+          if (is_only_group) {  // joined to nothing, as it would be with other groups
+            const JoinFactors f = {0.0f, 1.0f};
+            sums = {Joined(0.0f, f, sums.x), Joined(0.0f, f, sums.y), Joined(0.0f, f, sums.z),
+                    Joined(0.0f, f, sums.w)};
+            return store_output(column, element, sums, max, sum);
+          }
           reinterpret_cast<float4*>(to)[(column * padded_dim + element) / 4] = sums;
           if (element == 0) {
             reinterpret_cast<float2*>(to + work.num_columns * padded_dim)[column] = {max, sum};
           }
         });
+    if (is_only_group) return;
     __syncthreads();
     arrivals = work.num_groups();
   }
-  if (!ArrivesLast(work.counters, arrivals, arrived_last)) return;
-  join_groups(work.GroupPartial(work.first_group()), work.num_groups());
+  if (!ArrivesLast(work.counters, arrivals, &columns.arrived_last)) return;
+  JoinPartials(work.GroupPartial(work.first_group()), work.num_groups(), work.partial_stride,
+               work.num_columns, padded_dim, store_output);
 }
 
-// kDimTiles: of 16 elements of the head, a warp has at most; kColumnTiles: of 8 columns.
+// Scores of the warp's positions of a segment, before scaling.
+template <int kColumnTiles>
+__device__ __forceinline__ void ComputeScores(const TileLayout& layout, const char* shared,
+                                              int num_columns,
+                                              float (&scores)[kPositionTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pitch = layout.pitch;
+  const uint32_t key = SharedAddress(shared + layout.keys) +
+                       (warp * kWarpPositions + lane % 16) * pitch + lane / 16 * 16;
+  const uint32_t query = SharedAddress(shared + layout.queries) +
+                         (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
+  for (int k = 0; k < layout.padded_dim / 16; ++k) {
+    uint4 a[kPositionTiles];
+#pragma unroll
+    for (int m = 0; m < kPositionTiles; ++m) {
+      a[m] = LoadMatrices4(key + m * 16 * pitch + k * 32);
+    }
+    if constexpr (kColumnTiles == 1) {
+      const uint2 b = LoadMatrices2(query + k * 32);
+#pragma unroll
+      for (int m = 0; m < kPositionTiles; ++m) {
+        MultiplyAdd<DType::kBFloat16>(scores[m][0], a[m], b.x, b.y);
+      }
+    } else {
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; n += 2) {
+        if (8 * n >= num_columns) break;
+        const uint4 b = LoadMatrices4(query + n * 8 * pitch + k * 32);
+#pragma unroll
+        for (int m = 0; m < kPositionTiles; ++m) {
+          MultiplyAdd<DType::kBFloat16>(scores[m][n], a[m], b.x, b.y);
+          MultiplyAdd<DType::kBFloat16>(scores[m][n + 1], a[m], b.z, b.w);
+        }
+      }
+    }
+  }
+}
+
+// Scales the scores of the warp's positions from `position` on, takes out what a column does not
+// see, and leaves the maxima.
+template <int kColumnTiles>
+__device__ __forceinline__ void ScaleScores(TileColumns& columns, int num_columns, int position,
+                                            float scale,
+                                            float (&scores)[kPositionTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int row_in_tile = lane / 4, pair_in_tile = 2 * (lane % 4);
+  position += row_in_tile;
+#pragma unroll
+  for (int n = 0; n < kColumnTiles; ++n) {
+    if (8 * n >= num_columns) break;
+    const int column = 8 * n + pair_in_tile;
+    const int2 first = *reinterpret_cast<const int2*>(&columns.first[column]);
+    const int2 last = *reinterpret_cast<const int2*>(&columns.last[column]);
+    float2 max = {-INFINITY, -INFINITY};
+#pragma unroll
+    for (int m = 0; m < kPositionTiles; ++m) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int at = position + 16 * m + 8 * i;
+        float* score = scores[m][n] + 2 * i;
+        score[0] = at >= first.x && at <= last.x ? __fmul_rn(score[0], scale) : -INFINITY;
+        score[1] = at >= first.y && at <= last.y ? __fmul_rn(score[1], scale) : -INFINITY;
+        max = {fmaxf(max.x, score[0]), fmaxf(max.y, score[1])};
+      }
+    }
+#pragma unroll
+    for (int step = 4; step < 32; step *= 2) {
+      max.x = fmaxf(max.x, __shfl_xor_sync(~0u, max.x, step));
+      max.y = fmaxf(max.y, __shfl_xor_sync(~0u, max.y, step));
+    }
+    if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.maxima[warp][column]) = max;
+  }
+}
+
+// Scores to weights, rounded to bfloat16, in shared memory; leaves their sums.
+template <int kColumnTiles>
+__device__ __forceinline__ void StoreWeights(
+    const TileLayout& layout, char* shared, TileColumns& columns, int num_columns,
+    const float (&scores)[kPositionTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int row_in_tile = lane / 4, pair_in_tile = 2 * (lane % 4);
+#pragma unroll
+  for (int n = 0; n < kColumnTiles; ++n) {
+    if (8 * n >= num_columns) break;
+    const int column = 8 * n + pair_in_tile;
+    float2 max = *reinterpret_cast<const float2*>(&columns.maxima[0][column]);
+#pragma unroll
+    for (int w = 1; w < kTileWarps; ++w) {
+      const float2 other = *reinterpret_cast<const float2*>(&columns.maxima[w][column]);
+      max = {fmaxf(max.x, other.x), fmaxf(max.y, other.y)};
+    }
+    if (max.x == -INFINITY) max.x = 0.0f;  // it sees nothing: weights are 2^-infinity
+    if (max.y == -INFINITY) max.y = 0.0f;
+    float2 sum = {};
+    char* to = shared + layout.weights +
+               (warp * kWarpPositions + row_in_tile) * layout.weight_pitch + 2 * column;
+#pragma unroll
+    for (int m = 0; m < kPositionTiles; ++m) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float* score = scores[m][n] + 2 * i;
+        const unsigned two = PackInputs<DType::kBFloat16>(
+            make_float2(Exp2(__fsub_rn(score[0], max.x)), Exp2(__fsub_rn(score[1], max.y))));
+        *reinterpret_cast<unsigned*>(to + (16 * m + 8 * i) * layout.weight_pitch) = two;
+        sum.x = __fadd_rn(sum.x, __uint_as_float(two << 16));
+        sum.y = __fadd_rn(sum.y, __uint_as_float(two & 0xffff0000u));
+      }
+    }
+#pragma unroll
+    for (int step = 4; step < 32; step *= 2) {
+      sum.x = __fadd_rn(sum.x, __shfl_xor_sync(~0u, sum.x, step));
+      sum.y = __fadd_rn(sum.y, __shfl_xor_sync(~0u, sum.y, step));
+    }
+    if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.sums[warp][column]) = sum;
+  }
+}
+
+// Sums of weighted values over a segment, for the warp's elements of the head.
+template <int kDimTiles, int kColumnTiles>
+__device__ __forceinline__ void AddValues(const TileLayout& layout, const char* shared,
+                                          const char* value_tile, int num_columns,
+                                          float (&values)[kDimTiles][kColumnTiles][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pitch = layout.pitch;
+  const uint32_t value =
+      SharedAddress(value_tile) + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
+  const uint32_t weight =
+      SharedAddress(shared + layout.weights) + lane % 16 * layout.weight_pitch + lane / 16 * 16;
+#pragma unroll 2
+  for (int k = 0; k < kSegment / 16; ++k) {
+    uint4 b[(kColumnTiles + 1) / 2];
+    if constexpr (kColumnTiles == 1) {
+      const uint2 two = LoadMatrices2Transposed(weight + k * 16 * layout.weight_pitch);
+      b[0] = {two.x, two.y, 0, 0};
+    } else {
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; n += 2) {
+        if (8 * n >= num_columns) break;
+        b[n / 2] = LoadMatrices4Transposed(weight + k * 16 * layout.weight_pitch + n * 16);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kDimTiles; ++j) {
+      const int dim_tile = warp + j * kTileWarps;
+      if (dim_tile >= layout.padded_dim / 16) break;
+      const uint4 a = LoadMatrices4Transposed(value + k * 16 * pitch + dim_tile * 32);
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; ++n) {
+        if (8 * n >= num_columns) break;
+        const uint4 two = b[n / 2];
+        MultiplyAdd<DType::kBFloat16>(values[j][n], a, n % 2 == 0 ? two.x : two.z,
+                                      n % 2 == 0 ? two.y : two.w);
+      }
+    }
+  }
+}
+
+// kDimTiles, of 16 elements of the head: a warp has them at most. kColumnTiles, of 8 columns: a
+// block has them at most; layout.num_columns may be less, but not odd beyond one.
 template <int kDimTiles, int kColumnTiles>
 __global__ void __launch_bounds__(kTileThreads)
     AttendTilesKernel(const __grid_constant__ AttentionParams p, const TileLayout layout,
                       const AttentionScratch scratch) {
-  constexpr int kColumns{8 * kColumnTiles};
-  static_assert(kColumns <= kTileThreads && (kColumnTiles == 1 || kColumnTiles % 2 == 0));
+  static_assert(8 * kColumnTiles <= kMaxTileColumns && kMaxTileColumns <= kTileThreads);
   LaunchDependents();
   WaitForDependencies();
-  AttentionWork work;
-  if (!FindWork(p, scratch, kColumns, layout.padded_dim, &work)) return;
-
   char* const shared = reinterpret_cast<char*>(DynamicShared());
-  auto& columns = *reinterpret_cast<TileColumns<kColumns>*>(shared + layout.columns);
+  auto& columns = *reinterpret_cast<TileColumns*>(shared + layout.columns);
+  {  // in shared memory, since registers are scarce
+    AttentionWork found;
+    if (!FindWork(p, scratch, layout.num_columns, layout.padded_dim, &found)) return;
+    if (threadIdx.x == 0) columns.work = found;
+    __syncthreads();
+  }
+  const AttentionWork& work = columns.work;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row_in_tile = lane / 4, pair_in_tile = 2 * (lane % 4);  // of the sums of an mma
   const int pitch = layout.pitch, num_columns = work.num_columns;
@@ -276,20 +445,33 @@ __global__ void __launch_bounds__(kTileThreads)
       *reinterpret_cast<unsigned*>(shared + (tile * kSegment + threadIdx.x) * pitch + i) = 0;
     }
   }
-  if (threadIdx.x < kColumns) {
+  if (threadIdx.x < layout.num_columns) {
     const int column = threadIdx.x;
+    columns.output[column] = OutputAt(p, work, min(column, num_columns - 1));
     const int position = work.sequence.consumed + (work.first_column + column) / heads;
     columns.last[column] = column < num_columns ? position : -1;
     columns.first[column] = p.window > 0 ? max(0, position + 1 - static_cast<int>(p.window)) : 0;
   }
-  for (int column = warp; column < kColumns; column += kTileWarps) {
-    const float* query = OutputAt(p, work, min(column, num_columns - 1));
-    char* to = shared + layout.queries + column * pitch;
-    for (int i = 2 * lane; i < layout.padded_dim; i += 64) {
-      const bool inside = column < num_columns && i < p.head_dim;
-      const float2 two =
-          inside ? make_float2(__ldcg(query + i), __ldcg(query + i + 1)) : make_float2(0.0f, 0.0f);
-      *reinterpret_cast<unsigned*>(to + 2 * i) = PackInputs<DType::kBFloat16>(two);
+  __syncthreads();
+  const int query_pairs = layout.padded_dim / 2, all_pairs = layout.num_columns * query_pairs;
+  for (int first = threadIdx.x; first < all_pairs; first += kQueryBatch * kTileThreads) {
+    float2 two[kQueryBatch];
+#pragma unroll
+    for (int j = 0; j < kQueryBatch; ++j) {
+      const int at = first + j * kTileThreads;
+      const int column = at / query_pairs, i = at % query_pairs * 2;
+      two[j] = {};
+      if (column < num_columns && i < p.head_dim) {
+        const float* query = columns.output[column] + i;
+        two[j] = {__ldcg(query), __ldcg(query + 1)};
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kQueryBatch; ++j) {
+      const int at = first + j * kTileThreads;
+      if (at >= all_pairs) break;
+      char* to = shared + layout.queries + at / query_pairs * pitch + at % query_pairs * 4;
+      *reinterpret_cast<unsigned*>(to) = PackInputs<DType::kBFloat16>(two[j]);
     }
   }
 
@@ -332,63 +514,9 @@ __global__ void __launch_bounds__(kTileThreads)
     WaitForCopyGroups<1>();  // the keys; the values may be on their way
     __syncwarp();            // other lanes' copies
 
-    // Scores of 32 positions.
     float scores[kPositionTiles][kColumnTiles][4] = {};
-    const uint32_t key = SharedAddress(shared + layout.keys) +
-                         (warp * kWarpPositions + lane % 16) * pitch + lane / 16 * 16;
-    const uint32_t query = SharedAddress(shared + layout.queries) +
-                           (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
-    for (int k = 0; k < dim_tiles; ++k) {
-      uint4 a[kPositionTiles];
-#pragma unroll
-      for (int m = 0; m < kPositionTiles; ++m) {
-        a[m] = LoadMatrices4(key + m * 16 * pitch + k * 32);
-      }
-      if constexpr (kColumnTiles == 1) {
-        const uint2 b = LoadMatrices2(query + k * 32);
-#pragma unroll
-        for (int m = 0; m < kPositionTiles; ++m) {
-          MultiplyAdd<DType::kBFloat16>(scores[m][0], a[m], b.x, b.y);
-        }
-      } else {
-#pragma unroll
-        for (int n = 0; n < kColumnTiles; n += 2) {
-          if (8 * n >= num_columns) break;
-          const uint4 b = LoadMatrices4(query + n * 8 * pitch + k * 32);
-#pragma unroll
-          for (int m = 0; m < kPositionTiles; ++m) {
-            MultiplyAdd<DType::kBFloat16>(scores[m][n], a[m], b.x, b.y);
-            MultiplyAdd<DType::kBFloat16>(scores[m][n + 1], a[m], b.z, b.w);
-          }
-        }
-      }
-    }
-    const int position = segment * kSegment + warp * kWarpPositions + row_in_tile;
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (8 * n >= num_columns) break;
-      const int column = 8 * n + pair_in_tile;
-      const int2 first = *reinterpret_cast<const int2*>(&columns.first[column]);
-      const int2 last = *reinterpret_cast<const int2*>(&columns.last[column]);
-      float2 max = {-INFINITY, -INFINITY};
-#pragma unroll
-      for (int m = 0; m < kPositionTiles; ++m) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int at = position + 16 * m + 8 * i;
-          float* score = scores[m][n] + 2 * i;
-          score[0] = at >= first.x && at <= last.x ? __fmul_rn(score[0], scale) : -INFINITY;
-          score[1] = at >= first.y && at <= last.y ? __fmul_rn(score[1], scale) : -INFINITY;
-          max = {fmaxf(max.x, score[0]), fmaxf(max.y, score[1])};
-        }
-      }
-#pragma unroll
-      for (int step = 4; step < 32; step *= 2) {
-        max.x = fmaxf(max.x, __shfl_xor_sync(~0u, max.x, step));
-        max.y = fmaxf(max.y, __shfl_xor_sync(~0u, max.y, step));
-      }
-      if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.maxima[warp][column]) = max;
-    }
+    ComputeScores(layout, shared, num_columns, scores);
+    ScaleScores(columns, num_columns, segment * kSegment + warp * kWarpPositions, scale, scores);
     __syncthreads();
 
     const char* this_page = next_page;
@@ -405,41 +533,7 @@ __global__ void __launch_bounds__(kTileThreads)
       if (layout.value_buffers == 2) CommitCopies();
     }
 
-    // Weights.
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (8 * n >= num_columns) break;
-      const int column = 8 * n + pair_in_tile;
-      float2 max = *reinterpret_cast<const float2*>(&columns.maxima[0][column]);
-#pragma unroll
-      for (int w = 1; w < kTileWarps; ++w) {
-        const float2 other = *reinterpret_cast<const float2*>(&columns.maxima[w][column]);
-        max = {fmaxf(max.x, other.x), fmaxf(max.y, other.y)};
-      }
-      if (max.x == -INFINITY) max.x = 0.0f;  // it sees nothing: weights are 2^-infinity
-      if (max.y == -INFINITY) max.y = 0.0f;
-      float2 sum = {};
-      char* to = shared + layout.weights +
-                 (warp * kWarpPositions + row_in_tile) * layout.weight_pitch + 2 * column;
-#pragma unroll
-      for (int m = 0; m < kPositionTiles; ++m) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const float* score = scores[m][n] + 2 * i;
-          const unsigned two = PackInputs<DType::kBFloat16>(
-              make_float2(Exp2(__fsub_rn(score[0], max.x)), Exp2(__fsub_rn(score[1], max.y))));
-          *reinterpret_cast<unsigned*>(to + (16 * m + 8 * i) * layout.weight_pitch) = two;
-          sum.x = __fadd_rn(sum.x, __uint_as_float(two << 16));
-          sum.y = __fadd_rn(sum.y, __uint_as_float(two & 0xffff0000u));
-        }
-      }
-#pragma unroll
-      for (int step = 4; step < 32; step *= 2) {
-        sum.x = __fadd_rn(sum.x, __shfl_xor_sync(~0u, sum.x, step));
-        sum.y = __fadd_rn(sum.y, __shfl_xor_sync(~0u, sum.y, step));
-      }
-      if (row_in_tile == 0) *reinterpret_cast<float2*>(&columns.sums[warp][column]) = sum;
-    }
+    StoreWeights(layout, shared, columns, num_columns, scores);
     if (layout.value_buffers == 2) {
       WaitForCopyGroups<2>();
     } else {
@@ -471,39 +565,8 @@ __global__ void __launch_bounds__(kTileThreads)
       }
     }
 
-    // Sums over the segment.
     float values[kDimTiles][kColumnTiles][4] = {};
-    const uint32_t value =
-        SharedAddress(value_tile(segment)) + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 16;
-    const uint32_t weight =
-        SharedAddress(shared + layout.weights) + lane % 16 * layout.weight_pitch + lane / 16 * 16;
-#pragma unroll 2
-    for (int k = 0; k < kSegment / 16; ++k) {
-      uint4 b[(kColumnTiles + 1) / 2];
-      if constexpr (kColumnTiles == 1) {
-        const uint2 two = LoadMatrices2Transposed(weight + k * 16 * layout.weight_pitch);
-        b[0] = {two.x, two.y, 0, 0};
-      } else {
-#pragma unroll
-        for (int n = 0; n < kColumnTiles; n += 2) {
-          if (8 * n >= num_columns) break;
-          b[n / 2] = LoadMatrices4Transposed(weight + k * 16 * layout.weight_pitch + n * 16);
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < kDimTiles; ++j) {
-        const int dim_tile = warp + j * kTileWarps;
-        if (dim_tile >= dim_tiles) break;
-        const uint4 a = LoadMatrices4Transposed(value + k * 16 * pitch + dim_tile * 32);
-#pragma unroll
-        for (int n = 0; n < kColumnTiles; ++n) {
-          if (8 * n >= num_columns) break;
-          const uint4 two = b[n / 2];
-          MultiplyAdd<DType::kBFloat16>(values[j][n], a, n % 2 == 0 ? two.x : two.z,
-                                        n % 2 == 0 ? two.y : two.w);
-        }
-      }
-    }
+    AddValues(layout, shared, value_tile(segment), num_columns, values);
     __syncthreads();
     if (layout.value_buffers == 1) {
       if (segment + 1 < end) {
@@ -536,7 +599,7 @@ __global__ void __launch_bounds__(kTileThreads)
       const bool is_last = segment + 1 == end;
       for_sums(sums, [&](int element, int column, float sum) {
         if (element >= p.head_dim) return;
-        float* output = OutputAt(p, work, column) + element;
+        float* output = columns.output[column] + element;
         const JoinFactors f = {columns.group_keep[column], columns.group_add[column]};
         const float all = Joined(is_first ? 0.0f : *output, f, sum);
         *output = is_last ? Quotient(all, columns.inverse[column]) : all;
@@ -555,7 +618,7 @@ __global__ void __launch_bounds__(kTileThreads)
       }
     }
   }
-  if (!is_alone) FinishParts(p, work, layout.padded_dim, &columns.arrived_last);
+  if (!is_alone) FinishParts(p, work, layout.padded_dim, columns);
 }
 
 }  // namespace sidewinder

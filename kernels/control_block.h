@@ -34,9 +34,10 @@ struct SlotControl {
   uint64_t seed;
   uint32_t sequence;  // keys the random numbers together with the seed
   int32_t coupled;    // 1: coupled acceptance, 0: rejection sampling
-  // For benchmarks with random weights: the probability with which every proposal is accepted, by
-  // lot. Negative, as whoever fills the slot must set it: off, proposals are judged.
-  float synthetic_acceptance;
+  // For benchmarks with random weights: the probability with which the proposal at each position is
+  // accepted, by lot, if those ahead of it were. The first one negative, as whoever fills the slot
+  // must set it: off, proposals are judged.
+  float synthetic_acceptance[kMaxDraft];
 
   // State of the text.
   int32_t active;  // takes part in rounds

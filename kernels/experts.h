@@ -78,7 +78,7 @@ void ExpertLinearRef(const ExpertLinearParams& params);
 
 struct CombineExpertsParams {
   const float* input;     // [rows * num_chosen, dim] dense
-  ExpertChoices choices;  // read
+  ExpertChoices choices;  // num_chosen and weights are read
   const float* scale;     // [1] device memory, multiplies the sum; null: 1
   float* output;          // [rows, dim]
   int64_t dim;

@@ -24,6 +24,20 @@ void NormLinearConv(ExecutionContext& ctx, const RmsNormParams& norm, const Line
       [&](auto& cuda) { return LaunchNormLinearConv(cuda, norm, linear, conv); });
 }
 
+void NormLinearConvLinear(ExecutionContext& ctx, const RmsNormParams& norm,
+                          const LinearParams& in_proj, const CausalConvParams& conv,
+                          const LinearParams& x_proj) {
+  Dispatch(
+      ctx, "NormLinearConvLinear",
+      [&] {
+        RmsNormCpu(ctx, norm);
+        LinearCpu(ctx, in_proj);
+        CausalConvCpu(ctx, conv);
+        LinearCpu(ctx, x_proj);
+      },
+      [&](auto& cuda) { return LaunchNormLinearConvLinear(cuda, norm, in_proj, conv, x_proj); });
+}
+
 void LinearMultiStepMamba1(ExecutionContext& ctx, const LinearParams& linear,
                            const MultiStepMamba1Params& multistep) {
   Dispatch(

@@ -21,6 +21,11 @@ namespace sidewinder {
 // (linear.row_index picks the rows whose logits are wanted).
 void NormLinear(ExecutionContext& ctx, const RmsNormParams& norm, const LinearParams& linear);
 
+// in_proj, the convolution and x_proj of Mamba-1: x_proj.input = conv.output.
+void NormLinearConvLinear(ExecutionContext& ctx, const RmsNormParams& norm,
+                          const LinearParams& in_proj, const CausalConvParams& conv,
+                          const LinearParams& x_proj);
+
 // in_proj and the convolution of Mamba-1: conv.input = linear.output, dense from its first column;
 // both outputs are written.
 void NormLinearConv(ExecutionContext& ctx, const RmsNormParams& norm, const LinearParams& linear,
@@ -40,6 +45,9 @@ void ConvMultiStepMamba2Cpu(ExecutionContext& ctx, const CausalConvParams& conv,
 CudaError LaunchNormLinear(CudaContext& ctx, const RmsNormParams& norm, const LinearParams& linear);
 CudaError LaunchNormLinearConv(CudaContext& ctx, const RmsNormParams& norm,
                                const LinearParams& linear, const CausalConvParams& conv);
+CudaError LaunchNormLinearConvLinear(CudaContext& ctx, const RmsNormParams& norm,
+                                     const LinearParams& in_proj, const CausalConvParams& conv,
+                                     const LinearParams& x_proj);
 CudaError LaunchLinearMultiStepMamba1(CudaContext& ctx, const LinearParams& linear,
                                       const MultiStepMamba1Params& multistep);
 CudaError LaunchConvMultiStepMamba2(CudaContext& ctx, const CausalConvParams& conv,

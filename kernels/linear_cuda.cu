@@ -5,6 +5,7 @@
 // every 4 rows.
 #include <cub/warp/warp_reduce.cuh>
 
+#include "kernels/linear_async_ring.cuh"
 #include "kernels/linear_few_rows.cuh"
 #include "kernels/linear_packed.h"
 
@@ -14,52 +15,6 @@ namespace {
 constexpr int kFloatRows{4};
 constexpr int kFloatWarps{8};
 constexpr int64_t kMaxGridY{65535};
-
-// The ring of architectures before Hopper: every lane copies, and later reads, 16 bytes of a tile,
-// so that a warp needs no barrier.
-class AsyncRing {
- public:
-  static constexpr int kGroupSteps{2};
-  static constexpr int kGroups{6};
-  static constexpr int kGroupBytes{kGroupSteps * kTileBytes};
-  static constexpr int kBytes{kGroups * kGroupBytes};  // of a warp
-
-  // The address comes out of a shuffle because ptxas 13.0 must not see that part of it is uniform:
-  // for Hopper it would put that part into a uniform register, and a copy with a cache hint then
-  // reads its hint from a register that nothing was written to, an illegal instruction.
-  __device__ explicit AsyncRing(char* shared)
-      : groups_(shared + LaneOffset()),
-        address_(__shfl_sync(0xffffffffu, SharedAddress(groups_), threadIdx.x % kWarpSize)),
-        policy_(EvictFirstPolicy()) {}
-
-  __device__ void Copy(const char* from, int steps) {
-    const uint32_t to = address_ + copy_slot_ * kGroupBytes;
-#pragma unroll
-    for (int j = 0; j < kGroupSteps; ++j) {
-      if (j >= steps) break;
-      CopyAsync16(to + j * kTileBytes, from + LaneOffset() + j * kTileBytes, policy_);
-    }
-    CommitCopies();
-    copy_slot_ = copy_slot_ + 1 == kGroups ? 0 : copy_slot_ + 1;
-  }
-  // Groups are counted from the last one, so there must be one.
-  __device__ void CopyNothing() { CommitCopies(); }
-
-  __device__ const uint4* Wait() {
-    WaitForCopyGroups<kGroups - 1>();
-    return reinterpret_cast<const uint4*>(groups_ + slot_ * kGroupBytes);
-  }
-  __device__ void Release() { slot_ = slot_ + 1 == kGroups ? 0 : slot_ + 1; }
-  __device__ void Drain() { WaitForCopyGroups<0>(); }
-
- private:
-  __device__ static int LaneOffset() { return threadIdx.x % kWarpSize * 16; }
-
-  char* groups_;
-  uint32_t address_;
-  uint64_t policy_;
-  int copy_slot_ = 0, slot_ = 0;
-};
 
 __global__ void __launch_bounds__(kFloatWarps* kWarpSize)
     FloatLinearKernel(const __grid_constant__ LinearParams p) {
@@ -179,6 +134,30 @@ CudaError LaunchPackedLinearConv(CudaContext& ctx, const RmsNormParams& norm,
   PackedLinear args = ToArgs(&norm, linear);
   args.conv = conv;
   return LaunchFew(ctx, linear.weight_dtype, KindOf(&norm), args);
+}
+
+CudaError LaunchPackedLinearConvLinear(CudaContext& ctx, const RmsNormParams& norm,
+                                       const LinearParams& in_proj, const CausalConvParams& conv,
+                                       const LinearParams& linear) {
+  const int64_t convolved = conv.dim, rest = in_proj.out_dim - conv.dim;
+  if (ctx.compute_capability != 90 || in_proj.max_rows > kTokenTile || rest <= 0 ||
+      convolved % kPackedTile != 0 || linear.weight_dtype != DType::kBFloat16 ||
+      linear.input != conv.output || linear.row_index != nullptr) {
+    return cudaErrorNotSupported;
+  }
+  LinearParams behind = in_proj;
+  behind.weight = static_cast<const char*>(in_proj.weight) + PackedBytes(convolved, in_proj.in_dim);
+  if (behind.bias != nullptr) behind.bias += convolved;
+  if (behind.scale != nullptr) behind.scale += convolved;
+  behind.output += convolved;
+  behind.out_dim = rest;
+  // Asked first, because the first launch cannot be taken back.
+  const PackedLinear normed = ToArgs(&norm, behind), plain = ToArgs(nullptr, linear);
+  if (!IsFewRowsPairSm90(ctx, normed, plain)) return cudaErrorNotSupported;
+  LinearParams front = in_proj;
+  front.out_dim = convolved;
+  const CudaError error = LaunchPackedLinearConv(ctx, norm, front, conv);
+  return error != cudaSuccess ? error : LaunchFewRowsPairSm90(ctx, normed, plain);
 }
 
 CudaError LaunchLinear(CudaContext& ctx, const LinearParams& params) {

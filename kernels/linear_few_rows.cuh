@@ -1,6 +1,7 @@
 // y = W x for at most 16 rows, W packed in 16 bits: as fast as W can be read.
 //
-// Grid: block b owns the tiles of 16 outputs b, b + grid, ...; one block a multiprocessor.
+// Grid: block b owns the tiles of 16 outputs b, b + grid, ...; one block a multiprocessor. Two
+// products may share a grid, each with blocks of its own (FewRowsPairKernel).
 // Roles: 8 stream warps and a finisher. Stream warp w owns slice w of the reduction
 // (linear_policy.h) in all tiles of its block. It copies its weights through a ring of its own in
 // shared memory, one stream over all tiles that never stops at their boundaries, and feeds them to
@@ -55,20 +56,22 @@ struct FewRowsLayout {
   }
 };
 
+// Which of the blocks that a product has this one is.
+struct BlockOf {
+  int index, count;
+};
+
 // One stream warp's weights, in the order in which it needs them.
 template <class Ring>
 class WeightStream {
  public:
-  __device__ WeightStream(const PackedLinear& p, char* ring, int begin, int steps)
+  __device__ WeightStream(const PackedLinear& p, BlockOf block, char* ring, int begin, int steps)
       : ring_(ring),
         tile_(static_cast<const char*>(p.weight) +
-              (static_cast<int64_t>(blockIdx.x) * p.k_steps + begin) * kTileBytes),
-        tile_pitch_(static_cast<int64_t>(gridDim.x) * p.k_steps * kTileBytes),
+              (static_cast<int64_t>(block.index) * p.k_steps + begin) * kTileBytes),
+        tile_pitch_(static_cast<int64_t>(block.count) * p.k_steps * kTileBytes),
         steps_(steps),
-        tiles_left_(
-            steps > 0
-                ? (p.tiles - 1 - static_cast<int>(blockIdx.x)) / static_cast<int>(gridDim.x) + 1
-                : 0) {
+        tiles_left_(steps > 0 ? (p.tiles - 1 - block.index) / block.count + 1 : 0) {
     for (int i = 0; i < Ring::kGroups; ++i) CopyGroup();
     if (threadIdx.x % kWarpSize == 0) PrefetchBehindRing();
   }
@@ -164,7 +167,7 @@ __device__ __forceinline__ float4 Plus(float4 a, float4 b) {
 }
 
 template <DType kDType, InputKind kKind, int kRowTiles, int kSteps, class Ring>
-__device__ void StreamTiles(const PackedLinear& p, int num_rows, int steps,
+__device__ void StreamTiles(const PackedLinear& p, BlockOf block, int num_rows, int steps,
                             WeightStream<Ring>& stream, const Exchange<kRowTiles>& exchange,
                             Operand<kDType, kKind, kRowTiles, kSteps>& operand, float* squares) {
   const int warp = threadIdx.x / kWarpSize;
@@ -174,7 +177,7 @@ __device__ void StreamTiles(const PackedLinear& p, int num_rows, int steps,
     stream.Drain();
     return;
   }
-  for (int tile = blockIdx.x, idx = 0; tile < p.tiles; tile += gridDim.x, ++idx) {
+  for (int tile = block.index, idx = 0; tile < p.tiles; tile += block.count, ++idx) {
     float sums[kRowTiles][4] = {};
 #pragma unroll
     for (int step = 0; step < (kSteps != kInShared ? kSteps : steps); step += Ring::kGroupSteps) {
@@ -211,15 +214,15 @@ template <InputKind kKind, int kRowTiles>
 class Finisher {
  public:
   // `outputs`: [rows, 16] shared memory of the finisher.
-  __device__ Finisher(const PackedLinear& p, int num_rows, float* outputs)
-      : p_(p), num_rows_(num_rows), outputs_(outputs) {}
+  __device__ Finisher(const PackedLinear& p, BlockOf block, int num_rows, float* outputs)
+      : p_(p), block_(block), num_rows_(num_rows), outputs_(outputs) {}
 
   __device__ void Run(const Exchange<kRowTiles>& exchange, const float* squares) const {
     float2 scales[kRowTiles];
     SequenceRows sequence = {};
     const Ring ring(p_.conv.ring_rows);
     if (HasConv()) sequence = p_.conv.plan.sequences[0];
-    for (int tile = blockIdx.x, idx = 0; tile < p_.tiles; tile += gridDim.x, ++idx) {
+    for (int tile = block_.index, idx = 0; tile < p_.tiles; tile += block_.count, ++idx) {
       float old[kRowTiles][4];
       LoadOld(tile, old);
       ConvChannel channel;
@@ -341,16 +344,49 @@ class Finisher {
   }
 
   const PackedLinear& p_;
+  BlockOf block_;
   int num_rows_;
   float* outputs_;
 };
 
 // A barrier of the whole block that the finisher and the stream warps reach at different places,
-// which __syncthreads does not allow. It counts whole warps, so their lanes, some of which come
-// from a branch of their own, must be together again.
+// which __syncthreads does not allow.
 __device__ __forceinline__ void MeetBlock() {
-  __syncwarp();
   asm volatile("bar.sync 1, %0;" ::"n"(kFewRowsThreads) : "memory");
+}
+
+// A block's part of a product, in `shared` memory of FewRowsLayout's size.
+template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
+__device__ __forceinline__ void MultiplyFewRows(const PackedLinear& p, BlockOf block,
+                                                char* shared) {
+  const int warp = threadIdx.x / kWarpSize;
+  const FewRowsLayout<kRowTiles, kSteps, Ring> layout(p.k_steps);
+  const Exchange<kRowTiles> exchange(shared + layout.exchange, shared + layout.barriers);
+  float* squares = reinterpret_cast<float*>(shared + layout.squares);
+  if (warp == kSlices) {
+    exchange.InitBarriers();
+    MeetBlock();
+    WaitForDependencies();
+    const int num_rows = __ldcg(p.num_rows);
+    float* const outputs = reinterpret_cast<float*>(shared + layout.outputs);
+    if (num_rows > 0) {
+      Finisher<kKind, kRowTiles>(p, block, num_rows, outputs).Run(exchange, squares);
+    }
+    return;
+  }
+  const int begin = SliceBegin(warp, p.k_steps);
+  const int steps = SliceBegin(warp + 1, p.k_steps) - begin;
+  WeightStream<Ring> stream(p, block, shared + warp * Ring::kBytes, begin, steps);
+  using Inputs = Operand<kDType, kKind, kRowTiles, kSteps>;
+  char* const memory = shared + layout.operand;
+  Inputs operand(p, begin, steps,
+                 kSteps == kInShared ? memory + begin * kRowTiles * kTileBytes / 2
+                                     : shared + layout.exchange + warp * kExchangeBytes);
+  MeetBlock();
+  WaitForDependencies();
+  StreamTiles<kDType, kKind, kRowTiles, kSteps>(p, block, __ldcg(p.num_rows), steps, stream,
+                                                exchange, operand,
+                                                squares + warp * kRowTiles * kTokenTile);
 }
 
 template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
@@ -358,32 +394,28 @@ __global__ void __launch_bounds__(kFewRowsThreads)
     FewRowsKernel(const __grid_constant__ PackedLinear p) {
   extern __shared__ __align__(128) char few_rows_shared[];
   LaunchDependents();
-  const int warp = threadIdx.x / kWarpSize;
-  const FewRowsLayout<kRowTiles, kSteps, Ring> layout(p.k_steps);
-  const Exchange<kRowTiles> exchange(few_rows_shared + layout.exchange,
-                                     few_rows_shared + layout.barriers);
-  float* squares = reinterpret_cast<float*>(few_rows_shared + layout.squares);
-  if (warp == kSlices) {
-    exchange.InitBarriers();
-    MeetBlock();
-    WaitForDependencies();
-    const int num_rows = __ldcg(p.num_rows);
-    float* const outputs = reinterpret_cast<float*>(few_rows_shared + layout.outputs);
-    if (num_rows > 0) Finisher<kKind, kRowTiles>(p, num_rows, outputs).Run(exchange, squares);
-    return;
+  MultiplyFewRows<kDType, kRowTiles, kKind, kSteps, Ring>(
+      p, {static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)}, few_rows_shared);
+}
+
+// Two products that do not depend on each other: the few tiles of `small`, a block each, take about
+// as long as any block takes for its inputs and its sums, and that time passes while the others
+// stream the weights of `large`.
+template <DType kDType, InputKind kKind, int kSteps, InputKind kSmallKind, int kSmallSteps,
+          class Ring, class SmallRing>
+__global__ void __launch_bounds__(kFewRowsThreads)
+    FewRowsPairKernel(const __grid_constant__ PackedLinear large,
+                      const __grid_constant__ PackedLinear small) {
+  extern __shared__ __align__(128) char few_rows_shared[];
+  LaunchDependents();
+  const int block = static_cast<int>(blockIdx.x);
+  if (block < small.tiles) {
+    MultiplyFewRows<kDType, 1, kSmallKind, kSmallSteps, SmallRing>(small, {block, small.tiles},
+                                                                   few_rows_shared);
+  } else {
+    MultiplyFewRows<kDType, 1, kKind, kSteps, Ring>(
+        large, {block - small.tiles, static_cast<int>(gridDim.x) - small.tiles}, few_rows_shared);
   }
-  const int begin = SliceBegin(warp, p.k_steps);
-  const int steps = SliceBegin(warp + 1, p.k_steps) - begin;
-  WeightStream<Ring> stream(p, few_rows_shared + warp * Ring::kBytes, begin, steps);
-  using Inputs = Operand<kDType, kKind, kRowTiles, kSteps>;
-  char* const memory = few_rows_shared + layout.operand;
-  Inputs operand(p, begin, steps,
-                 kSteps == kInShared ? memory + begin * kRowTiles * kTileBytes / 2
-                                     : few_rows_shared + layout.exchange + warp * kExchangeBytes);
-  MeetBlock();
-  WaitForDependencies();
-  StreamTiles<kDType, kKind, kRowTiles, kSteps>(p, __ldcg(p.num_rows), steps, stream, exchange,
-                                                operand, squares + warp * kRowTiles * kTokenTile);
 }
 
 constexpr int MaxSharedBytes(int32_t compute_capability) {
@@ -400,6 +432,22 @@ cudaError_t LaunchFewRowsKernel(const CudaContext& ctx, const PackedLinear& args
                        .block = dim3(kFewRowsThreads),
                        .shared_bytes = static_cast<size_t>(layout.size)},
                       args);
+}
+
+template <DType kDType, InputKind kKind, int kSteps, InputKind kSmallKind, int kSmallSteps,
+          class Ring, class SmallRing>
+cudaError_t LaunchFewRowsPairKernel(const CudaContext& ctx, const PackedLinear& large,
+                                    const PackedLinear& small) {
+  const int size = std::max(FewRowsLayout<1, kSteps, Ring>(large.k_steps).size,
+                            FewRowsLayout<1, kSmallSteps, SmallRing>(small.k_steps).size);
+  if (size > MaxSharedBytes(ctx.compute_capability)) return cudaErrorNotSupported;
+  const int blocks = std::min(large.tiles, ctx.num_multiprocessors - small.tiles);
+  return LaunchKernel(
+      ctx, FewRowsPairKernel<kDType, kKind, kSteps, kSmallKind, kSmallSteps, Ring, SmallRing>,
+      {.grid = dim3(small.tiles + blocks),
+       .block = dim3(kFewRowsThreads),
+       .shared_bytes = static_cast<size_t>(size)},
+      large, small);
 }
 
 // Where the operand is kept: in registers if a slice is short enough.

@@ -61,12 +61,25 @@ CudaError LaunchPackedLinear(CudaContext& ctx, const RmsNormParams* norm,
 CudaError LaunchPackedLinearConv(CudaContext& ctx, const RmsNormParams& norm,
                                  const LinearParams& linear, const CausalConvParams& conv);
 
+// in_proj and convolution of Mamba-1, and the product of what was convolved: the outputs behind
+// those that are convolved wait for nothing but the norm, so they share a launch with that product.
+// bfloat16; `linear.input` = conv.output. NotSupported as LaunchPackedLinearConv, and for more than
+// one token tile, without Hopper, and for shapes that are not built.
+CudaError LaunchPackedLinearConvLinear(CudaContext& ctx, const RmsNormParams& norm,
+                                       const LinearParams& in_proj, const CausalConvParams& conv,
+                                       const LinearParams& linear);
+
 // By number of rows; both give a row the same bits. NotSupported: the inputs do not fit into shared
 // memory.
 inline constexpr int32_t kMaxFewRows{16};
 CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args);
 CudaError LaunchFewRowsSm90(CudaContext& ctx, DType dtype, InputKind kind,
                             const PackedLinear& args);
+// One token tile each, wide loads; a plain product with few tiles beside a normed one.
+bool IsFewRowsPairSm90(const CudaContext& ctx, const PackedLinear& normed,
+                       const PackedLinear& plain);
+CudaError LaunchFewRowsPairSm90(CudaContext& ctx, const PackedLinear& normed,
+                                const PackedLinear& plain);
 CudaError LaunchManyRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args);
 
 }  // namespace sidewinder

@@ -14,4 +14,10 @@ void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params)
       [&](auto& cuda) { return LaunchMultiStepMamba2(cuda, params); });
 }
 
+void MultiStepDeltaNet(ExecutionContext& ctx, const MultiStepDeltaNetParams& params) {
+  Dispatch(
+      ctx, "MultiStepDeltaNet", [&] { MultiStepDeltaNetCpu(ctx, params); },
+      [&](auto& cuda) { return LaunchMultiStepDeltaNet(cuda, params); });
+}
+
 }  // namespace sidewinder

@@ -1,5 +1,6 @@
 // MultiStep: the fused recurrent step of a pass, for Mamba-1 (a decay per channel and state
-// element) and Mamba-2 (a decay per head). For every sequence of the plan, in one op:
+// element), Mamba-2 (a decay per head) and gated DeltaNet (a decay per head, and an update that
+// depends on the state). For every sequence of the plan, in one op:
 //
 //   1. load the checkpoint (state after position `checkpoint`) and replay the log rows of
 //      [checkpoint, consumed) on top of it
@@ -28,7 +29,8 @@
 
 namespace sidewinder {
 
-// Recurrent state of one layer for all slots.
+// Recurrent state of one layer for all slots. What a log row holds is that of Mamba; of DeltaNet
+// see below.
 struct RecurrentState {
   float* checkpoint;  // [slots, state_elements]; state_elements and layout per op below
   float* log_x;       // [slots, log_rows, inner_dim] post-convolution x
@@ -97,6 +99,39 @@ void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params)
 void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params);
 CudaError LaunchMultiStepMamba2(CudaContext& ctx, const MultiStepMamba2Params& params);
 void MultiStepMamba2Ref(const MultiStepMamba2Params& params);
+
+// Gated DeltaNet: per value head h, with key head h / (num_heads / num_key_heads)
+//   qh = key_dim^-0.5 q / sqrt(sum q^2 + 1e-6);   kh = k / sqrt(sum k^2 + 1e-6)
+//   g = a[h] * softplus(dt[h] + dt_bias[h]);   S <- exp(g) * S
+//   m[p] = sigmoid(beta[h]) * (v[h,p] - sum_n S[n,p] * kh[n])
+//   S[n,p] <- S[n,p] + kh[n] * m[p];   o[h,p] = sum_n S[n,p] * qh[n]
+// State layout: [num_heads][key_dim][head_dim]. A log row keeps what makes the replay linear in the
+// state: m as x, g as delta and kh as b. delta_dim = num_heads, b_dim = num_key_heads * key_dim.
+// Unlike the rows of Mamba, m is of the rows before it: a log row is valid behind these only.
+struct MultiStepDeltaNetParams {
+  const float* q;        // [rows, num_key_heads * key_dim] post-convolution
+  const float* k;        // [rows, num_key_heads * key_dim] post-convolution
+  const float* v;        // [rows, num_heads * head_dim] post-convolution
+  const float* beta;     // [rows, num_heads] before the sigmoid
+  const float* dt;       // [rows, num_heads] raw time steps, without bias
+  const float* a;        // [num_heads] = -exp(A_log)
+  const float* dt_bias;  // [num_heads]
+  float* output;         // [rows, num_heads * head_dim], before norm and gate
+  int64_t num_heads;
+  int64_t head_dim;
+  int64_t num_key_heads;  // divides num_heads
+  int64_t key_dim;
+  int64_t q_stride, k_stride, v_stride, beta_stride, dt_stride, output_stride;  // between rows
+  RecurrentState state;
+  RowPlan plan;
+};
+
+inline constexpr float kDeltaNetNormEps{1e-6f};  // of the keys and queries, not of the mean
+
+void MultiStepDeltaNet(ExecutionContext& ctx, const MultiStepDeltaNetParams& params);
+void MultiStepDeltaNetCpu(ExecutionContext& ctx, const MultiStepDeltaNetParams& params);
+CudaError LaunchMultiStepDeltaNet(CudaContext& ctx, const MultiStepDeltaNetParams& params);
+void MultiStepDeltaNetRef(const MultiStepDeltaNetParams& params);
 
 }  // namespace sidewinder
 

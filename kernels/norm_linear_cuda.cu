@@ -38,4 +38,15 @@ CudaError LaunchNormLinearConv(CudaContext& ctx, const RmsNormParams& norm,
   return error != cudaSuccess ? error : LaunchCausalConv(ctx, conv);
 }
 
+CudaError LaunchNormLinearConvLinear(CudaContext& ctx, const RmsNormParams& norm,
+                                     const LinearParams& in_proj, const CausalConvParams& conv,
+                                     const LinearParams& linear) {
+  if (IsFused(norm, in_proj)) {
+    const CudaError error = LaunchPackedLinearConvLinear(ctx, norm, in_proj, conv, linear);
+    if (error != cudaErrorNotSupported) return error;
+  }
+  const CudaError error = LaunchNormLinearConv(ctx, norm, in_proj, conv);
+  return error != cudaSuccess ? error : LaunchLinear(ctx, linear);
+}
+
 }  // namespace sidewinder

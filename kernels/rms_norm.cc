@@ -8,4 +8,13 @@ void RmsNorm(ExecutionContext& ctx, const RmsNormParams& params) {
       [&](auto& cuda) { return LaunchRmsNorm(cuda, params); });
 }
 
+void RmsNorm3(ExecutionContext& ctx, const RmsNorm3Params& params) {
+  Dispatch(
+      ctx, "RmsNorm3",
+      [&] {
+        for (const RmsNormParams& norm : params.norms) RmsNormCpu(ctx, norm);
+      },
+      [&](auto& cuda) { return LaunchRmsNorm3(cuda, params); });
+}
+
 }  // namespace sidewinder

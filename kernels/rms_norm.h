@@ -34,6 +34,15 @@ void RmsNormCpu(ExecutionContext& ctx, const RmsNormParams& params);
 CudaError LaunchRmsNorm(CudaContext& ctx, const RmsNormParams& params);
 void RmsNormRef(const RmsNormParams& params);
 
+// Three norms over parts of the same rows, in one launch on a GPU; none reads what another writes.
+// num_rows and max_rows are those of the first; each has one group.
+struct RmsNorm3Params {
+  RmsNormParams norms[3];
+};
+
+void RmsNorm3(ExecutionContext& ctx, const RmsNorm3Params& params);
+CudaError LaunchRmsNorm3(CudaContext& ctx, const RmsNorm3Params& params);
+
 }  // namespace sidewinder
 
 #endif  // SIDEWINDER_KERNELS_RMS_NORM_H_

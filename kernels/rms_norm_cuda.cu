@@ -83,15 +83,12 @@ struct Group {
   }
 };
 
+// The group that begins at `first`, of every row of the block.
 template <bool kWide>
-__global__ void __launch_bounds__(kThreads) RmsNormKernel(const __grid_constant__ RmsNormParams p) {
+__device__ void NormGroup(const RmsNormParams& p, int64_t first, int32_t num_rows) {
   using Reduce = cub::BlockReduce<float, kThreads>;
   __shared__ typename Reduce::TempStorage storage;
   __shared__ float shared_scale;
-  LaunchDependents();
-  WaitForDependencies();
-  const int64_t first = blockIdx.y * p.group_dim;
-  const int32_t num_rows = *p.num_rows;
   for (int64_t r = blockIdx.x; r < num_rows; r += gridDim.x) {
     const Group group(p, r, first);
     float sum = 0.0f;
@@ -123,21 +120,51 @@ __global__ void __launch_bounds__(kThreads) RmsNormKernel(const __grid_constant_
   }
 }
 
+template <bool kWide>
+__global__ void __launch_bounds__(kThreads) RmsNormKernel(const __grid_constant__ RmsNormParams p) {
+  LaunchDependents();
+  WaitForDependencies();
+  NormGroup<kWide>(p, blockIdx.y * p.group_dim, *p.num_rows);
+}
+
+// Grid: (row, which of the norms).
+template <bool kWide>
+__global__ void __launch_bounds__(kThreads)
+    RmsNorm3Kernel(const __grid_constant__ RmsNorm3Params p) {
+  LaunchDependents();
+  WaitForDependencies();
+  NormGroup<kWide>(p.norms[blockIdx.y], 0, *p.norms[0].num_rows);
+}
+
 bool IsWide(const float* pointer, int64_t stride) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 4 == 0;
+}
+
+bool IsWide(const RmsNormParams& p) {
+  return p.group_dim % 4 == 0 && IsWide(p.input, p.input_stride) &&
+         IsWide(p.output, p.output_stride) && IsWide(p.weight, 0) &&
+         (p.gate == nullptr || IsWide(p.gate, p.gate_stride)) &&
+         (p.addend == nullptr || IsWide(p.addend, p.addend_stride));
 }
 
 }  // namespace
 
 CudaError LaunchRmsNorm(CudaContext& ctx, const RmsNormParams& p) {
   if (p.max_rows == 0) return cudaSuccess;
-  const bool wide = p.group_dim % 4 == 0 && IsWide(p.input, p.input_stride) &&
-                    IsWide(p.output, p.output_stride) && IsWide(p.weight, 0) &&
-                    (p.gate == nullptr || IsWide(p.gate, p.gate_stride)) &&
-                    (p.addend == nullptr || IsWide(p.addend, p.addend_stride));
   const dim3 grid(static_cast<unsigned>(Smaller(int64_t{p.max_rows}, kMaxRowBlocks)),
                   static_cast<unsigned>(p.dim / p.group_dim));
-  return LaunchKernel(ctx, wide ? RmsNormKernel<true> : RmsNormKernel<false>, {grid, kThreads}, p);
+  return LaunchKernel(ctx, IsWide(p) ? RmsNormKernel<true> : RmsNormKernel<false>, {grid, kThreads},
+                      p);
+}
+
+CudaError LaunchRmsNorm3(CudaContext& ctx, const RmsNorm3Params& p) {
+  const int32_t max_rows = p.norms[0].max_rows;
+  if (max_rows == 0) return cudaSuccess;
+  bool wide = true;
+  for (const RmsNormParams& norm : p.norms) wide = wide && IsWide(norm);
+  const dim3 grid(static_cast<unsigned>(Smaller(int64_t{max_rows}, kMaxRowBlocks)), 3);
+  return LaunchKernel(ctx, wide ? RmsNorm3Kernel<true> : RmsNorm3Kernel<false>, {grid, kThreads},
+                      p);
 }
 
 }  // namespace sidewinder

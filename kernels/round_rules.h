@@ -128,12 +128,13 @@ SW_HOST_DEVICE inline float RandomFor(const SlotControl& slot, int32_t position,
 
 // Whether lots and not the verifier decide which proposals are accepted.
 SW_HOST_DEVICE inline bool AcceptsByLot(const SlotControl& slot) {
-  return slot.synthetic_acceptance >= 0.0f;
+  return slot.synthetic_acceptance[0] >= 0.0f;
 }
 
-// Whether lots accept the proposal for `position`, if they are what decides.
-SW_HOST_DEVICE inline bool SyntheticAccepts(const SlotControl& slot, int32_t position) {
-  return RandomFor(slot, position, RandomPurpose::kSynthetic) < slot.synthetic_acceptance;
+// Whether they accept proposal `j` of the round.
+SW_HOST_DEVICE inline bool SyntheticAccepts(const SlotControl& slot, int32_t j) {
+  return RandomFor(slot, slot.num_tokens + j, RandomPurpose::kSynthetic) <
+         slot.synthetic_acceptance[j];
 }
 
 SW_HOST_DEVICE inline bool IsStop(const SlotControl& slot, int32_t token) {

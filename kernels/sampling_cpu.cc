@@ -119,8 +119,8 @@ class Judge {
 
   bool Accepts(int32_t j, int32_t* correction) {
     const int32_t proposal = slot_.draft[j];
-    if (slot_.synthetic_acceptance >= 0.0f) {
-      if (SyntheticAccepts(slot_, slot_.num_tokens + j)) return true;
+    if (AcceptsByLot(slot_)) {
+      if (SyntheticAccepts(slot_, j)) return true;
       *correction = OwnToken(j);
       return false;
     }

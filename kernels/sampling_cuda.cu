@@ -202,9 +202,7 @@ __device__ void Commit(Finish& finish, SlotControl& slot) {
 // The verdict on row `j` of a slot whose own token there is `own`, if no distribution is needed.
 __device__ int32_t JudgeToken(const SlotControl& slot, int32_t j, int32_t own) {
   if (j >= slot.num_drafted) return own;
-  const bool stands = slot.synthetic_acceptance >= 0.0f
-                          ? SyntheticAccepts(slot, slot.num_tokens + j)
-                          : slot.draft[j] == own;
+  const bool stands = AcceptsByLot(slot) ? SyntheticAccepts(slot, j) : slot.draft[j] == own;
   return stands ? kStands : own;
 }
 
@@ -267,7 +265,7 @@ __device__ int32_t JudgeRow(BlockSampler& sampler, const ControlBlock& control, 
   const Distribution d = sampler.MakeDistribution(slot, logits, control.vocab_limit);
   const int32_t position = slot.num_tokens + j;
   if (slot.coupled) return JudgeToken(slot, j, sampler.DrawCoupled(slot, d, position));
-  if (j >= slot.num_drafted || slot.synthetic_acceptance >= 0.0f) {
+  if (j >= slot.num_drafted || AcceptsByLot(slot)) {
     const float uniform = RandomFor(slot, position, RandomPurpose::kSample);
     return JudgeToken(slot, j, sampler.Draw(d, uniform));
   }

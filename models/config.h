@@ -46,8 +46,11 @@ inline constexpr int64_t kMaxAttentionHeadDim{256};
 enum class MixerKind : uint8_t { kNone, kRecurrent, kAttention, kBoth };
 enum class FeedForwardKind : uint8_t { kNone, kDense, kExperts };
 
-// What stands in a layer. Zamba2: kBoth is a layer with the shared transformer block before the
-// mixer; Falcon-H1: kBoth is mixer and attention side by side; else kBoth does not occur.
+// What stands in a layer. Zamba2: kBoth is a layer with the shared transformer block (attention and
+// a dense MLP) before the mixer; Falcon-H1: kBoth is mixer and attention side by side; else kBoth
+// does not occur. If no layer has a mixer, attention or experts, the fields that say what they are
+// like have their defaults (but a hybrid of "The Mamba in the Llama" always has its teacher's
+// attention).
 struct LayerConfig {
   MixerKind mixer = MixerKind::kRecurrent;
   FeedForwardKind feed_forward = FeedForwardKind::kNone;
@@ -73,9 +76,11 @@ struct AttentionConfig {
   int64_t num_heads = 0;  // 0: the model has no attention
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
-  float scale = 1.0f;  // of scores
-  int64_t window = 0;  // positions a row sees; 0: all
-  bool bias = false;   // of the projections
+  float scale = 1.0f;        // of scores
+  int64_t window = 0;        // positions a row sees; 0: all
+  bool bias = false;         // of the projections
+  bool head_norm = false;    // RMS norms of every head of the queries and of the keys
+  bool output_gate = false;  // q_proj has a gate behind every head: its sigmoid scales the output
   RopeConfig rope;
 
   friend bool operator==(const AttentionConfig&, const AttentionConfig&) = default;
@@ -142,11 +147,12 @@ struct ModelConfig {
   int64_t num_groups = 0;        // Mamba-2: B and C shared by num_heads / num_groups heads; else 0
   int64_t gated_norm_group = 0;  // Mamba-2: channels per mean of the gated norm; else 0
   GatedNorm gated_norm = GatedNorm::kGateFirst;
-  float norm_eps = 1e-5f;        // of the RMS norms
-  float gated_norm_eps = 1e-5f;  // Mamba-2: of the gated norm
-  float inner_norm_eps = 0.0f;   // Mamba-1: of the norms of dt, B and C; 0: there are none
-  bool use_bias = false;         // of in_proj
-  bool use_out_bias = false;     // of out_proj
+  float norm_eps = 1e-5f;           // of the RMS norms
+  bool zero_centred_norms = false;  // their weights are stored less one; not the gated norm's
+  float gated_norm_eps = 1e-5f;     // Mamba-2: of the gated norm
+  float inner_norm_eps = 0.0f;      // Mamba-1: of the norms of dt, B and C; 0: there are none
+  bool use_bias = false;            // of in_proj
+  bool use_out_bias = false;        // of out_proj
   bool use_conv_bias = true;
   float time_step_min = 0.0f;  // Mamba-2: limits of the time step after softplus
   float time_step_max = std::numeric_limits<float>::infinity();
@@ -191,12 +197,17 @@ struct ModelConfig {
 // option that exists but is not built here, with those that are. `name` is the file.
 //
 // "gated_norm_group" (an extension; 1..inner_size) overrides over how many channels the gated norm
-// of Mamba-2 takes its mean. The default is inner_size / num_groups for original folders, for
-// Codestral and for folders written by transformers 5.23 or later, and inner_size for those of
-// older versions or of unknown origin, whose outputs only that reproduces.
+// of a Mamba-2 mixer takes its mean. The default is inner_size / num_groups, but inner_size for
+// Mamba-2, Bamba and Granite folders written by transformers before 5.23 or of unknown origin,
+// whose outputs only that reproduces (of Mamba-2, the original folders and Codestral are known).
+//
+// A hybrid of "The Mamba in the Llama" is two files in a folder. In one object its model_type is
+// "mamba_in_llama", with the teacher's as "base_model_type" ("llama" by default, or "mistral") and
+// the content of mamba_config.json as "mamba_config".
 absl::StatusOr<ModelConfig> ParseConfig(const Json& json, const std::string& name);
 
-// Reads `folder`/config.json; adds the end-of-text ids of generation_config.json if there is one.
+// Reads `folder`/config.json; with mamba_config.json beside a Llama's or Mistral's, a hybrid of
+// "The Mamba in the Llama". Adds the end-of-text ids of generation_config.json if there is one.
 // NotFound if there is no config.json.
 absl::StatusOr<ModelConfig> LoadConfig(const std::string& folder);
 

@@ -2,6 +2,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "models/config_families.h"
+#include "models/config_layers.h"
 #include "models/config_reading.h"
 #include "runtime/status_macros.h"
 

@@ -3,6 +3,7 @@
 #define SIDEWINDER_MODELS_CONFIG_FAMILIES_H_
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "models/config.h"
 #include "runtime/json.h"
 
@@ -31,7 +32,7 @@ Json BambaJson(const ModelConfig& config);
 Json GraniteHybridJson(const ModelConfig& config);
 Json FalconH1Json(const ModelConfig& config);
 
-// config_hybrids.cc
+// config_zamba2.cc, config_jamba.cc, config_nemotron_h.cc, config_qwen3_next.cc
 absl::StatusOr<ModelConfig> ParseZamba2(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseJamba(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseNemotronH(const JsonReader& reader);

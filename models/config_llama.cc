@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "models/config_families.h"
+#include "models/config_layers.h"
 #include "models/config_reading.h"
 #include "runtime/status_macros.h"
 

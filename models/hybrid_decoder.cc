@@ -8,6 +8,19 @@
 #include "runtime/status_macros.h"
 
 namespace sidewinder {
+namespace {
+
+// Calls f with the recurrent mixer of a layer, if it has one.
+template <class Mixer, class F>
+void WithMixer(const Mixer& mixer, const F& f) {
+  std::visit(
+      [&f](const auto& block) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(block)>, std::monostate>) f(block);
+      },
+      mixer);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<const LanguageModel>> HybridDecoder::Create(
     const ModelConfig& config, WeightLoader loader, RecurrentMixer recurrent,
@@ -39,6 +52,8 @@ absl::StatusOr<HybridDecoder::Mixer> HybridDecoder::LoadMixer(WeightLoader& load
       return RepeatedMamba1Mixer::Load(config_, loader, prefix);
     case RecurrentMixer::kRepeatedMamba2:
       return RepeatedMamba2Mixer::Load(config_, loader, prefix);
+    case RecurrentMixer::kDeltaNet:
+      return DeltaNetMixer::Load(config_, loader, prefix);
   }
   return Mixer();
 }
@@ -51,7 +66,7 @@ absl::Status HybridDecoder::LoadLayer(WeightLoader& loader, const HybridNames& n
   Layer w;
   if (kind.mixer != MixerKind::kNone) {
     SW_ASSIGN_OR_RETURN(w.mixer_norm,
-                        loader.PlacedVector(prefix + names.mixer_norm, {c.hidden_size}));
+                        PlaceNorm(c, loader, prefix + names.mixer_norm, c.hidden_size));
   }
   if (kind.mixer == MixerKind::kRecurrent || kind.mixer == MixerKind::kBoth) {
     SW_ASSIGN_OR_RETURN(w.recurrent, LoadMixer(loader, prefix + names.recurrent));
@@ -67,7 +82,7 @@ absl::Status HybridDecoder::LoadLayer(WeightLoader& loader, const HybridNames& n
   }
   if (kind.feed_forward != FeedForwardKind::kNone) {
     SW_ASSIGN_OR_RETURN(w.feed_forward_norm,
-                        loader.PlacedVector(prefix + names.feed_forward_norm, {c.hidden_size}));
+                        PlaceNorm(c, loader, prefix + names.feed_forward_norm, c.hidden_size));
   }
   if (kind.feed_forward == FeedForwardKind::kDense) {
     SW_ASSIGN_OR_RETURN(w.feed_forward,
@@ -82,39 +97,12 @@ absl::Status HybridDecoder::LoadLayer(WeightLoader& loader, const HybridNames& n
   return absl::OkStatus();
 }
 
-RecurrentShape HybridDecoder::MixerShape() const {
-  switch (recurrent_) {
-    case RecurrentMixer::kMamba1:
-      return Mamba1Mixer::Shape(config_);
-    case RecurrentMixer::kMamba2:
-      return Mamba2Mixer::Shape(config_);
-    case RecurrentMixer::kRepeatedMamba1:
-      return RepeatedMamba1Mixer::Shape(config_);
-    case RecurrentMixer::kRepeatedMamba2:
-      return RepeatedMamba2Mixer::Shape(config_);
-  }
-  return {};
-}
-
-int64_t HybridDecoder::MixerScratch(int64_t max_rows) const {
-  switch (recurrent_) {
-    case RecurrentMixer::kMamba1:
-      return Mamba1Mixer::ScratchElements(config_, max_rows);
-    case RecurrentMixer::kMamba2:
-      return Mamba2Mixer::ScratchElements(config_, max_rows);
-    case RecurrentMixer::kRepeatedMamba1:
-      return RepeatedMamba1Mixer::ScratchElements(config_, max_rows);
-    case RecurrentMixer::kRepeatedMamba2:
-      return RepeatedMamba2Mixer::ScratchElements(config_, max_rows);
-  }
-  return 0;
-}
-
 StateShape HybridDecoder::state_shape() const {
   StateShape shape;
   int64_t attention_layers = 0;
   for (const Layer& layer : layers_) {
-    if (layer.recurrent.index() != 0) shape.recurrent.push_back(MixerShape());
+    WithMixer(layer.recurrent,
+              [&](const auto& mixer) { shape.recurrent.push_back(mixer.Shape(config_)); });
     attention_layers += layer.attention.has_value();
   }
   if (attention_layers > 0) shape.kv = AttentionBlock::Shape(config_, attention_layers);
@@ -124,7 +112,9 @@ StateShape HybridDecoder::state_shape() const {
 int64_t HybridDecoder::ScratchElements(int64_t max_rows) const {
   int64_t block = 0;
   for (const Layer& layer : layers_) {
-    if (layer.recurrent.index() != 0) block = std::max(block, MixerScratch(max_rows));
+    WithMixer(layer.recurrent, [&](const auto& mixer) {
+      block = std::max(block, mixer.ScratchElements(config_, max_rows));
+    });
     if (layer.attention) {
       block = std::max(block, AttentionBlock::ScratchElements(config_, max_rows));
     }
@@ -162,13 +152,8 @@ void HybridDecoder::Forward(ExecutionContext& ctx, const RowPlan& plan, StateSto
       RmsNorm(ctx, mixer.norm);  // both mixers read it, and the first one changes the residual
       mixer.normed = true;
     }
-    std::visit(
-        [&](const auto& block) {
-          if constexpr (!std::is_same_v<std::decay_t<decltype(block)>, std::monostate>) {
-            block.Forward(pass, c, recurrent_layer++, mixer, rest);
-          }
-        },
-        w.recurrent);
+    WithMixer(w.recurrent,
+              [&](const auto& block) { block.Forward(pass, c, recurrent_layer++, mixer, rest); });
     if (w.attention) {
       mixer.scale = attention_scale_.data;
       w.attention->Forward(pass, c, attention_layer++, mixer, rest);

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "models/blocks/attention_block.h"
 #include "models/blocks/common.h"
+#include "models/blocks/delta_net_mixer.h"
 #include "models/blocks/feed_forward.h"
 #include "models/blocks/mamba1_mixer.h"
 #include "models/blocks/mamba2_mixer.h"
@@ -30,7 +31,13 @@
 
 namespace sidewinder {
 
-enum class RecurrentMixer : uint8_t { kMamba1, kMamba2, kRepeatedMamba1, kRepeatedMamba2 };
+enum class RecurrentMixer : uint8_t {
+  kMamba1,
+  kMamba2,
+  kRepeatedMamba1,
+  kRepeatedMamba2,
+  kDeltaNet
+};
 
 // What the tensors of a family are called. Names of a layer's tensors stand behind `layers` and the
 // number of the layer, as "model.layers.3.".
@@ -64,7 +71,7 @@ class HybridDecoder final : public LanguageModel {
 
  private:
   using Mixer = std::variant<std::monostate, Mamba1Mixer, Mamba2Mixer, RepeatedMamba1Mixer,
-                             RepeatedMamba2Mixer>;
+                             RepeatedMamba2Mixer, DeltaNetMixer>;
   using FeedForwardPart = std::variant<std::monostate, FeedForward, ExpertFeedForward>;
   struct Layer {
     VectorView mixer_norm;
@@ -78,8 +85,6 @@ class HybridDecoder final : public LanguageModel {
       : config_(config), recurrent_(recurrent) {}
   absl::Status LoadLayer(WeightLoader& loader, const HybridNames& names, int64_t index);
   absl::StatusOr<Mixer> LoadMixer(WeightLoader& loader, const std::string& prefix) const;
-  RecurrentShape MixerShape() const;
-  int64_t MixerScratch(int64_t max_rows) const;
 
   ModelConfig config_;
   RecurrentMixer recurrent_;

@@ -28,7 +28,9 @@ absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateNemotronH(const Model
                                             .stacked_down = "experts.down_proj",
                                             .one = squared,
                                             .shared = "shared_experts.",
-                                            .shared_names = squared}});
+                                            .shared_names = squared,
+                                            .to_latent = "fc1_latent_proj.weight",
+                                            .from_latent = "fc2_latent_proj.weight"}});
 }
 
 }  // namespace sidewinder

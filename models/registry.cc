@@ -12,6 +12,7 @@
 #include "models/mamba2.h"
 #include "models/mamba_in_llama.h"
 #include "models/nemotron_h.h"
+#include "models/qwen3_next.h"
 #include "models/zamba2.h"
 
 namespace sidewinder {
@@ -41,7 +42,7 @@ absl::StatusOr<std::unique_ptr<const LanguageModel>> CreateLanguageModel(const M
     case ModelFamily::kFalconH1:
       return CreateFalconH1(config, std::move(loader));
     case ModelFamily::kQwen3Next:
-      break;
+      return CreateQwen3Next(config, std::move(loader));
   }
   return absl::UnimplementedError(absl::StrCat("no network for family ", Name(config.family)));
 }

@@ -2,11 +2,14 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "models/synthetic_configs.h"
 #include "models/weight_loader.h"
 #include "runtime/float_convert.h"
@@ -53,7 +56,17 @@ float InverseSoftplus(float value) { return value + std::log(-std::expm1(-value)
 
 }  // namespace
 
-absl::StatusOr<ModelConfig> SyntheticConfig(absl::string_view preset) {
+absl::StatusOr<ModelConfig> SyntheticConfig(absl::string_view name_and_options) {
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(name_and_options, absl::MaxSplits(":vocab=", 1));
+  const absl::string_view preset = parts.first;
+  const std::string name = absl::StrCat(kSyntheticPrefix, name_and_options);
+  int64_t vocab = 0;
+  if (preset.size() != name_and_options.size() &&
+      !(absl::SimpleAtoi(parts.second, &vocab) && vocab >= 1 && vocab <= kMaxDim)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: vocab is \"%s\"; legal are 1 to %d", name, parts.second, kMaxDim));
+  }
   std::string text;
   for (const OriginalPreset& known : kOriginalPresets) {
     if (preset != known.name) continue;
@@ -70,8 +83,11 @@ absl::StatusOr<ModelConfig> SyntheticConfig(absl::string_view preset) {
     return absl::NotFoundError(absl::StrCat("no synthetic preset \"", preset, "\"; there are ",
                                             absl::StrJoin(SyntheticPresets(), ", ")));
   }
-  const std::string name = absl::StrCat(kSyntheticPrefix, preset);
-  SW_ASSIGN_OR_RETURN(const Json json, ParseJson(text, name));
+  SW_ASSIGN_OR_RETURN(Json json, ParseJson(text, name));
+  if (vocab > 0) {
+    json["vocab_size"] = vocab;
+    if (json.contains("pad_vocab_size_multiple")) json["pad_vocab_size_multiple"] = 1;
+  }
   return ParseConfig(json, name);
 }
 

@@ -20,7 +20,8 @@ struct SyntheticWeights;
 
 inline constexpr absl::string_view kSyntheticPrefix{"synthetic:"};
 
-// Configuration of a preset, e.g. "mamba2-2.7b". NotFound lists the presets there are.
+// Configuration of a preset, e.g. "mamba2-2.7b", or "mamba2-130m:vocab=65024" with another number
+// of tokens, to draft for a verifier of another family. NotFound lists the presets there are.
 absl::StatusOr<ModelConfig> SyntheticConfig(absl::string_view preset);
 std::vector<std::string> SyntheticPresets();
 

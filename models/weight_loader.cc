@@ -1,7 +1,9 @@
 #include "models/weight_loader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -24,6 +26,10 @@ constexpr size_t kListedTensors{8};  // in messages
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+int64_t NumElements(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
 template <class T>
@@ -135,19 +141,19 @@ absl::StatusOr<WeightView> WeightLoader::Tensor(const TensorName& name, const Sh
                                                 double read_share) {
   if (synthetic_) {
     SW_ASSIGN_OR_RETURN(const WeightView view, Random(shape));
-    Count(shape[0] * shape[1], view.dtype, read_share);
+    Count(NumElements(shape), view.dtype, read_share);
     return view;
   }
   SW_ASSIGN_OR_RETURN(const StoredTensor* tensor, Take(name, shape));
   SW_ASSIGN_OR_RETURN(const WeightView view, Matrix(*tensor, tensor->data, shape));
-  Count(shape[0] * shape[1], view.dtype, read_share);
+  Count(NumElements(shape), view.dtype, read_share);
   return view;
 }
 
 absl::StatusOr<WeightView> WeightLoader::Matrix(const StoredTensor& tensor, const std::byte* data,
                                                 const Shape& shape) {
   const DType dtype = options_.matrix_dtype.value_or(*tensor.dtype);
-  const size_t count = static_cast<size_t>(shape[0] * shape[1]);
+  const size_t count = static_cast<size_t>(NumElements(shape));
   const size_t size = count * SizeOf(dtype);
   if (!on_cpu()) {
     if (dtype == *tensor.dtype) return Upload(data, dtype, shape);
@@ -174,7 +180,22 @@ absl::StatusOr<WeightView> WeightLoader::Stacked(const std::vector<TensorName>& 
                                                  double read_share) {
   SW_CHECK(!names.empty() && names.size() == rows.size());
   if (names.size() == 1) return Tensor(names[0], {rows[0], columns}, read_share);
+  return Assembled(names, rows, columns, read_share, nullptr);
+}
+
+absl::StatusOr<WeightView> WeightLoader::Reordered(const std::vector<TensorName>& names,
+                                                   const std::vector<int64_t>& rows,
+                                                   int64_t columns,
+                                                   const std::vector<int64_t>& order) {
+  return Assembled(names, rows, columns, /*read_share=*/1.0, &order);
+}
+
+absl::StatusOr<WeightView> WeightLoader::Assembled(const std::vector<TensorName>& names,
+                                                   const std::vector<int64_t>& rows,
+                                                   int64_t columns, double read_share,
+                                                   const std::vector<int64_t>* order) {
   const Shape shape = {std::accumulate(rows.begin(), rows.end(), int64_t{0}), columns};
+  SW_CHECK(order == nullptr || static_cast<int64_t>(order->size()) == shape[0]);
   if (synthetic_) {
     SW_ASSIGN_OR_RETURN(const WeightView view, Random(shape));
     Count(shape[0] * columns, view.dtype, read_share);
@@ -191,13 +212,22 @@ absl::StatusOr<WeightView> WeightLoader::Stacked(const std::vector<TensorName>& 
     if (part->dtype != dtype) dtype = DType::kFloat32;
   }
   dtype = options_.matrix_dtype.value_or(dtype);
-  const size_t size = static_cast<size_t>(shape[0] * columns) * SizeOf(dtype);
+  const size_t row_bytes = static_cast<size_t>(columns) * SizeOf(dtype);
+  const size_t size = static_cast<size_t>(shape[0]) * row_bytes;
   std::unique_ptr<std::byte[]> stacked(new std::byte[size]);
   std::byte* next = stacked.get();
   for (const StoredTensor* part : parts) {
     const size_t count = part->size / SizeOf(*part->dtype);
     Convert(part->data, count, *part->dtype, dtype, next);
     next += count * SizeOf(dtype);
+  }
+  if (order != nullptr) {
+    std::unique_ptr<std::byte[]> reordered(new std::byte[size]);
+    for (int64_t i = 0; i < shape[0]; ++i) {
+      std::memcpy(reordered.get() + i * row_bytes, stacked.get() + (*order)[i] * row_bytes,
+                  row_bytes);
+    }
+    stacked = std::move(reordered);
   }
   Count(shape[0] * columns, dtype, read_share);
   if (!on_cpu()) return Upload(stacked.get(), dtype, shape);
@@ -368,7 +398,10 @@ absl::StatusOr<std::shared_ptr<const WeightStorage>> WeightLoader::Finish() && {
   }
   std::vector<std::string> surplus;
   for (const StoredTensor& tensor : storage_->reader->tensors()) {
-    if (!used_.contains(&tensor) && !IsHarmless(tensor.name)) {
+    const bool ignored = std::any_of(
+        ignored_.begin(), ignored_.end(),
+        [&tensor](const std::string& prefix) { return absl::StartsWith(tensor.name, prefix); });
+    if (!ignored && !used_.contains(&tensor) && !IsHarmless(tensor.name)) {
       surplus.push_back(absl::StrFormat("\"%s\" %s in %s", absl::Utf8SafeCEscape(tensor.name),
                                         ShapeText(tensor.shape), tensor.file));
     }

@@ -121,6 +121,10 @@ class WeightLoader {
   absl::StatusOr<WeightView> Stacked(const std::vector<TensorName>& names,
                                      const std::vector<int64_t>& rows, int64_t columns,
                                      double read_share = 1.0);
+  // The same in another order: row i is row order[i] of the stack. Has every row once.
+  absl::StatusOr<WeightView> Reordered(const std::vector<TensorName>& names,
+                                       const std::vector<int64_t>& rows, int64_t columns,
+                                       const std::vector<int64_t>& order);
   // Matrices [rows, columns] of `count` experts, of which a row reads `num_read`. `stacked` is one
   // tensor [count, rows, columns]; where it is not there, expert e has the matrices parts(e), which
   // are put one below the other.
@@ -141,6 +145,9 @@ class WeightLoader {
   // Place(Vector(...)).
   absl::StatusOr<VectorView> PlacedVector(const TensorName& name, const Shape& shape);
 
+  // Tensors whose names begin so may be left over.
+  void Ignore(absl::string_view prefix) { ignored_.emplace_back(prefix); }
+
   // InvalidArgument, with their names, if tensors are left that nobody asked for: the config or the
   // family must be wrong then. Buffers that old exporters wrote along are ignored.
   absl::StatusOr<std::shared_ptr<const WeightStorage>> Finish() &&;
@@ -156,6 +163,10 @@ class WeightLoader {
   // A matrix in memory of this process, in the type that Tensor() gives it.
   absl::StatusOr<WeightView> Matrix(const StoredTensor& tensor, const std::byte* data,
                                     const Shape& shape);
+  // Stacked and, unless order is null, Reordered.
+  absl::StatusOr<WeightView> Assembled(const std::vector<TensorName>& names,
+                                       const std::vector<int64_t>& rows, int64_t columns,
+                                       double read_share, const std::vector<int64_t>* order);
   void Count(int64_t elements, DType dtype, double read_share);
   absl::StatusOr<WeightView> Random(const Shape& shape);
 
@@ -169,6 +180,7 @@ class WeightLoader {
   std::unique_ptr<Stream> stream_;
   std::shared_ptr<WeightStorage> storage_;
   absl::flat_hash_set<const StoredTensor*> used_;
+  std::vector<std::string> ignored_;
 };
 
 }  // namespace sidewinder

@@ -244,7 +244,7 @@ void Zamba2::ForwardShared(const Pass& pass, const SharedUse& use, int64_t atten
   adapt(use.q, normed, wide, qkv, query_dim, QkvDim());
   adapt(use.k, normed, wide, qkv + query_dim, key_dim, QkvDim());
   adapt(use.v, normed, wide, qkv + query_dim + key_dim, key_dim, QkvDim());
-  AttendRows(pass, c, attention_layer, inv_freq_, qkv);
+  AttendRows(pass, c, attention_layer, {.inv_freq = inv_freq_}, qkv);
   LinearParams out = RowsTimes(pass, w.out, {}, qkv, query_dim, attended, d);
   out.input_stride = QkvDim();
   Linear(pass.ctx, out);

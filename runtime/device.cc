@@ -1,6 +1,7 @@
 #include "runtime/device.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -18,8 +19,19 @@ namespace sidewinder {
 namespace {
 
 constexpr size_t kAlignment{512};
-constexpr size_t kWorkspaceBytes{size_t{16} << 20};
+// Rows of a prefill chunk, rounded and packed, for the widest product of a large model.
+constexpr size_t kWorkspaceBytes{size_t{64} << 20};
 constexpr int32_t kMinComputeCapability{80};
+
+std::atomic<int64_t> bytes_now{0};
+std::atomic<int64_t> bytes_peak{0};
+
+void CountBytes(int64_t change) {
+  const int64_t now = bytes_now.fetch_add(change, std::memory_order_relaxed) + change;
+  int64_t peak = bytes_peak.load(std::memory_order_relaxed);
+  while (now > peak && !bytes_peak.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+  }
+}
 
 // Codes are turned into text only where the driver is linked.
 std::string CudaErrorText(int32_t error) {
@@ -107,6 +119,7 @@ absl::StatusOr<DeviceMemory> Device::Allocate(size_t bytes, absl::string_view wh
           absl::StrFormat("no memory for %s: %d bytes", what, bytes));
     }
     std::memset(memory.data_, 0, rounded);
+    CountBytes(static_cast<int64_t>(bytes));
     return memory;
   }
   if constexpr (kHasCuda) {
@@ -118,8 +131,14 @@ absl::StatusOr<DeviceMemory> Device::Allocate(size_t bytes, absl::string_view wh
           absl::StrFormat("no memory on %s for %s: %d bytes wanted, %d free (%s)", name_, what,
                           bytes, free_bytes, CudaErrorText(error)));
     }
+    CountBytes(static_cast<int64_t>(bytes));
   }
   return memory;
+}
+
+Device::MemoryUse Device::memory_use() {
+  return {.now = bytes_now.load(std::memory_order_relaxed),
+          .peak = bytes_peak.load(std::memory_order_relaxed)};
 }
 
 absl::StatusOr<DeviceMemory> Device::AllocateShared(size_t bytes, absl::string_view what) const {
@@ -176,6 +195,7 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 
 void DeviceMemory::Free() {
   if (data_ == nullptr) return;
+  if (kind_ != Kind::kPinned) CountBytes(-static_cast<int64_t>(size_));
   if (kind_ == Kind::kHost) {
     std::free(data_);
   } else if constexpr (kHasCuda) {

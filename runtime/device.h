@@ -39,6 +39,13 @@ class Device {
   // Zeroed memory that the host and the device both see, at one address.
   absl::StatusOr<DeviceMemory> AllocateShared(size_t bytes, absl::string_view what) const;
 
+  // Bytes of all DeviceMemory of this process that is not pinned, now and at most so far.
+  struct MemoryUse {
+    int64_t now;
+    int64_t peak;
+  };
+  static MemoryUse memory_use();
+
   // CPU: with `num_threads` threads (0: one per core).
   absl::StatusOr<std::unique_ptr<Stream>> CreateStream(int num_threads = 0) const;
 

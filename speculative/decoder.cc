@@ -14,6 +14,7 @@
 #include "kernels/sampling.h"
 #include "runtime/status_macros.h"
 #include "speculative/drafters/host_bridge.h"
+#include "speculative/round_profiler.h"
 
 namespace sidewinder {
 namespace {
@@ -33,6 +34,14 @@ static_assert(kMaxDraft == kMaxDraftTokens && kAutoDraft == kAutoDraftTokens &&
 // Another thread, or a device, writes it.
 int64_t LoadAcquire(const int64_t* value) {
   return std::atomic_ref<int64_t>(*const_cast<int64_t*>(value)).load(std::memory_order_acquire);
+}
+
+void FillSyntheticAcceptance(absl::Span<const double> rates, SlotControl& control) {
+  control.synthetic_acceptance[0] = -1.0f;
+  if (rates.empty()) return;
+  for (size_t j = 0; j < kMaxDraft; ++j) {
+    control.synthetic_acceptance[j] = static_cast<float>(rates[std::min(j, rates.size() - 1)]);
+  }
 }
 
 void StoreRelease(int64_t* to, int64_t value) {
@@ -56,7 +65,10 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(DecoderOptions options)
     decoder->drafter_ = std::make_unique<HostBridge>(std::move(decoder->drafter_));
   }
   const char* record = std::getenv("SIDEWINDER_RECORD_ROUNDS");
-  decoder->records_rounds_ = record == nullptr || std::string(record) != "0";
+  decoder->profiler_ = options.profiler;
+  if (options.profiler != nullptr) options.profiler->SetVerifier(decoder->verifier_.get());
+  decoder->records_rounds_ =
+      options.profiler == nullptr && (record == nullptr || std::string(record) != "0");
   SW_RETURN_IF_ERROR(decoder->Allocate(options));
   SW_RETURN_IF_ERROR(decoder->drafter_->Attach(decoder->control_));
   SW_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream,
@@ -134,7 +146,7 @@ absl::Status Decoder::FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRe
   control.seed = request.sampling.seed;
   control.sequence = request.sequence;
   control.coupled = request.coupled;
-  control.synthetic_acceptance = request.synthetic_acceptance;
+  FillSyntheticAcceptance(request.synthetic_acceptance, control);
   control.num_tokens = static_cast<int32_t>(request.tokens.size());
   control.probe_interval = kFirstProbeInterval;
   control.probe_allowance = kFirstAllowance;
@@ -194,24 +206,33 @@ absl::Status Decoder::ResumeFork(Stream& stream, int32_t slot, const SlotRequest
   return stream.status();
 }
 
+void Decoder::EndPhase(RoundPhase phase) {
+  if (profiler_ != nullptr) profiler_->EndPhase(phase);
+}
+
 void Decoder::EnqueueRound(ExecutionContext& ctx, bool sampling, bool in_loop, uint64_t condition) {
   BeginRound(ctx, {.control = control_,
                    .draft_cursors = drafter_->Cursors(),
                    .max_catch_up = drafter_->MaxCatchUp()});
   drafter_->Draft(ctx, sampling);
+  EndPhase(RoundPhase::kDraft);
   PlanVerifyRows(ctx, verifier_->PlanParams(control_));
   verifier_->Forward(ctx);
+  EndPhase(RoundPhase::kVerify);
   FirstConflict(ctx, {.control = control_,
                       .plan = verifier_->plan(),
                       .logits = verifier_->logits(),
                       .sampling = sampling});
+  EndPhase(RoundPhase::kJudge);
   RollBackCursors(ctx, control_, verifier_->store().cursors());
   drafter_->Commit(ctx);
+  EndPhase(RoundPhase::kRollBack);
   PublishRound(ctx, {.control = control_,
                      .log = log_,
                      .num_published = num_published_.as<int64_t>(),
                      .condition = condition,
                      .in_loop = in_loop});
+  EndPhase(RoundPhase::kPublish);
 }
 
 void Decoder::Round(ExecutionContext& ctx) {
@@ -238,6 +259,7 @@ bool Decoder::AnySamples() const {
 absl::Status Decoder::StartRounds(Stream& stream) {
   ExecutionContext& ctx = stream.context();
   if (ctx.device == DeviceType::kCpu || drafter_->on_host() || !records_rounds_) {
+    if (profiler_ != nullptr) profiler_->StartRound();
     Round(ctx);
     return stream.Synchronize();
   }

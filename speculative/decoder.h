@@ -25,6 +25,11 @@
 
 namespace sidewinder {
 
+class RoundProfiler;
+
+// What a round consists of, in this order.
+enum class RoundPhase : uint8_t { kDraft, kVerify, kJudge, kRollBack, kPublish };
+
 struct DecoderOptions {
   std::shared_ptr<const Model> model;
   std::unique_ptr<Drafter> drafter;
@@ -35,6 +40,9 @@ struct DecoderOptions {
   // What slots with kAutoDraft decide by (cost_model.h). Empty: nothing is known, and a proposal
   // costs what the drafter says.
   std::vector<RoundCosts> costs;
+  // Is told of every round and phase (round_profiler.h); may be null. Rounds are then enqueued one
+  // by one.
+  RoundProfiler* profiler = nullptr;
 };
 
 // A request as a slot sees it.
@@ -46,7 +54,8 @@ struct SlotRequest {
   SamplingParams sampling;
   uint32_t sequence = 0;
   bool coupled = false;
-  float synthetic_acceptance = -1.0f;  // as SlotControl's; negative: off
+  // By position, the last one for those behind, too; empty: off.
+  absl::Span<const double> synthetic_acceptance;
 };
 
 // Not thread-safe. All calls take place on one stream of the model's device. With the environment
@@ -117,6 +126,7 @@ class Decoder {
   void WriteCosts(ExecutionContext& ctx, std::vector<RoundCosts> costs);
   absl::Status FillSlot(ExecutionContext& ctx, int32_t slot, const SlotRequest& request);
   void WriteSlot(ExecutionContext& ctx, int32_t slot);
+  void EndPhase(RoundPhase phase);
   void EnqueueRound(ExecutionContext& ctx, bool sampling, bool in_loop, uint64_t condition);
   void Deliver();
   absl::Status StartRounds(Stream& stream);
@@ -150,6 +160,7 @@ class Decoder {
   int64_t recorded_max_position_ = 0;  // of the stores, when they were recorded
   bool loop_running_ = false;
   bool records_rounds_ = true;
+  RoundProfiler* profiler_ = nullptr;
 };
 
 }  // namespace sidewinder

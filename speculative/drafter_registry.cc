@@ -1,12 +1,12 @@
 #include "speculative/drafter_registry.h"
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "runtime/device.h"
 #include "runtime/status_macros.h"
 #include "speculative/drafters/model_drafter.h"
 #include "speculative/drafters/ngram_drafter.h"
 #include "speculative/drafters/null_drafter.h"
+#include "speculative/drafters/retokenizing_drafter.h"
 
 namespace sidewinder {
 namespace {
@@ -25,23 +25,15 @@ absl::Status CheckDevice(const Model& verifier, const Model& draft) {
       draft.device().name(), verifier.info().path, verifier.device().name()));
 }
 
-absl::Status CheckVocabulary(const Model& verifier, const Model& draft) {
-  if (draft.info().vocab_limit != verifier.info().vocab_limit) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "vocabulary mismatch: draft model %s has %d tokens, verifier %s has %d; a draft model must "
-        "share the verifier's vocabulary",
-        draft.info().path, draft.info().vocab_limit, verifier.info().path,
-        verifier.info().vocab_limit));
-  }
-  if (draft.tokenizer() != nullptr && verifier.tokenizer() != nullptr &&
-      !draft.tokenizer()->SameVocabulary(*verifier.tokenizer())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("vocabulary mismatch: draft model ", draft.info().path, " and verifier ",
-                     verifier.info().path,
-                     " have tokenizers that give the same ids to different "
-                     "tokens; a draft model must share the verifier's vocabulary"));
-  }
-  return absl::OkStatus();
+// Without a common vocabulary the two meet in text.
+absl::Status CheckTokenizers(const Model& verifier, const Model& draft) {
+  if (verifier.tokenizer() != nullptr && draft.tokenizer() != nullptr) return absl::OkStatus();
+  const Model& without = verifier.tokenizer() == nullptr ? verifier : draft;
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "vocabulary mismatch: draft model %s has %d tokens, verifier %s has %d; such a draft is "
+      "tokenised again for the verifier, which needs both tokenizers, and %s has no tokenizer.json",
+      draft.info().path, draft.info().vocab_limit, verifier.info().path,
+      verifier.info().vocab_limit, without.info().path));
 }
 
 absl::StatusOr<std::unique_ptr<Drafter>> CreateModelDrafter(const EngineOptions& options,
@@ -50,7 +42,16 @@ absl::StatusOr<std::unique_ptr<Drafter>> CreateModelDrafter(const EngineOptions&
   const std::shared_ptr<const Model>& draft = options.drafter.model;
   if (draft == nullptr) return absl::InvalidArgumentError("no draft model given");
   SW_RETURN_IF_ERROR(CheckDevice(*options.model, *draft));
-  SW_RETURN_IF_ERROR(CheckVocabulary(*options.model, *draft));
+  const float cost = kProposalOverhead + static_cast<float>(draft->info().weight_bytes) /
+                                             static_cast<float>(options.model->info().weight_bytes);
+  if (!SharesVocabulary(*options.model, *draft)) {
+    SW_RETURN_IF_ERROR(CheckTokenizers(*options.model, *draft));
+    return RetokenizingDrafter::Create({.verifier = options.model,
+                                        .model = draft,
+                                        .num_slots = options.max_sequences,
+                                        .prefill_chunk = options.prefill_chunk,
+                                        .cost_per_pass = cost});
+  }
   ModelDrafterOptions model;
   model.model = draft;
   model.num_slots = options.max_sequences;
@@ -58,13 +59,17 @@ absl::StatusOr<std::unique_ptr<Drafter>> CreateModelDrafter(const EngineOptions&
   model.state = state;
   model.prefill_chunk = options.prefill_chunk;
   model.skips_steps = options.draft_tokens == kAutoDraftTokens;
-  model.cost_per_proposal =
-      kProposalOverhead + static_cast<float>(draft->info().weight_bytes) /
-                              static_cast<float>(options.model->info().weight_bytes);
+  model.cost_per_proposal = cost;
   return ModelDrafter::Create(model);
 }
 
 }  // namespace
+
+bool SharesVocabulary(const Model& verifier, const Model& draft) {
+  if (draft.info().vocab_limit != verifier.info().vocab_limit) return false;
+  return draft.tokenizer() == nullptr || verifier.tokenizer() == nullptr ||
+         draft.tokenizer()->SameVocabulary(*verifier.tokenizer());
+}
 
 absl::StatusOr<std::unique_ptr<Drafter>> CreateDrafter(const EngineOptions& options,
                                                        const StateStoreOptions& state,

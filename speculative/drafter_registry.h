@@ -11,8 +11,9 @@
 
 namespace sidewinder {
 
-// The drafter that `options` ask for. `state` carries the checkpoint policy. InvalidArgument if a
-// draft model's vocabulary differs from the verifier's, or an option is out of range.
+// The drafter that `options` ask for. `state` carries the checkpoint policy; a draft model with
+// another vocabulary than the verifier's keeps checkpoint and log in any case. InvalidArgument if
+// such a pair lacks a tokenizer, or an option is out of range.
 absl::StatusOr<std::unique_ptr<Drafter>> CreateDrafter(const EngineOptions& options,
                                                        const StateStoreOptions& state,
                                                        int32_t max_draft);

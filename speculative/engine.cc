@@ -15,6 +15,7 @@
 #include "speculative/cost_model.h"
 #include "speculative/decoder.h"
 #include "speculative/drafter_registry.h"
+#include "speculative/round_profiler.h"
 #include "speculative/state_file.h"
 #include "speculative/text_stream.h"
 #include "speculative/tuning_profile.h"
@@ -73,10 +74,13 @@ absl::Status CheckOptions(const EngineOptions& options) {
   SW_RETURN_IF_ERROR(CheckRange("max_sequences", options.max_sequences, 1, 1024));
   SW_RETURN_IF_ERROR(CheckRange("checkpoint_stride", options.checkpoint_stride, 1, 4096));
   SW_RETURN_IF_ERROR(CheckRange("prefill_chunk", options.prefill_chunk, 0, 4096));
-  if (!(options.synthetic_acceptance <= 1.0)) {  // written so that NaN is refused
-    return absl::InvalidArgumentError(
-        absl::StrFormat("synthetic_acceptance is %g; legal are 0 to 1, or less than 0 (off)",
-                        options.synthetic_acceptance));
+  SW_RETURN_IF_ERROR(CheckRange("rates of synthetic_acceptance",
+                                options.synthetic_acceptance.size(), 0, kMaxDraftTokens));
+  for (const double rate : options.synthetic_acceptance) {
+    if (!(rate >= 0.0 && rate <= 1.0)) {  // written so that NaN is refused
+      return absl::InvalidArgumentError(
+          absl::StrFormat("synthetic_acceptance is %g; legal are 0 to 1", rate));
+    }
   }
   return CheckRange("num_threads", options.num_threads, 0, 4096);
 }
@@ -117,6 +121,14 @@ std::vector<double> DecodeStats::AcceptanceByPosition() const {
   return rates;
 }
 
+std::vector<double> DecodeStats::ConditionalAcceptanceByPosition() const {
+  std::vector<double> rates;
+  for (int k = 0; k < kMaxDraftTokens && reached_at[k] > 0; ++k) {
+    rates.push_back(static_cast<double>(accepted_at[k]) / reached_at[k]);
+  }
+  return rates;
+}
+
 void DecodeStats::Add(const DecodeStats& other) {
   rounds += other.rounds;
   drafted += other.drafted;
@@ -124,6 +136,7 @@ void DecodeStats::Add(const DecodeStats& other) {
   for (int k = 0; k < kMaxDraftTokens; ++k) {
     drafted_at[k] += other.drafted_at[k];
     accepted_at[k] += other.accepted_at[k];
+    reached_at[k] += other.reached_at[k];
   }
   prompt_tokens += other.prompt_tokens;
   new_tokens += other.new_tokens;
@@ -157,6 +170,8 @@ class Engine::Impl {
   const EngineOptions& options() const { return options_; }
   EngineMemory memory() const;
   const RoundCostModel& cost_model() const { return cost_model_; }
+  const RoundProfile& profile() const { return profile_; }
+  void ResetProfile() { profile_ = {}; }
   absl::StatusOr<RequestId> Submit(Request request);
   absl::StatusOr<std::vector<RequestUpdate>> Step(int64_t rounds);
   absl::Status Run(const std::function<bool(const RequestUpdate&)>& on_update);
@@ -204,6 +219,8 @@ class Engine::Impl {
   EngineOptions options_;
   std::unique_ptr<Stream> stream_;
   RoundCostModel cost_model_;
+  RoundProfile profile_;
+  std::unique_ptr<RoundProfiler> profiler_;  // null: not wanted
   std::unique_ptr<Decoder> decoder_;
   std::vector<int32_t> free_slots_;
   std::map<RequestId, Job> jobs_;
@@ -239,6 +256,10 @@ absl::StatusOr<std::unique_ptr<Engine::Impl>> Engine::Impl::Create(EngineOptions
         BuiltInCostModel(*chosen.model, nullptr, decoder.drafter->CostPerProposal());
   }
   decoder.costs = CostTables(impl->cost_model_, chosen.max_sequences);
+  if (chosen.profile_rounds) {
+    impl->profiler_ = std::make_unique<RoundProfiler>(impl->stream_.get(), &impl->profile_);
+    decoder.profiler = impl->profiler_.get();
+  }
   SW_ASSIGN_OR_RETURN(impl->decoder_, Decoder::Create(std::move(decoder)));
   for (int32_t slot = chosen.max_sequences - 1; slot >= 0; --slot) {
     impl->free_slots_.push_back(slot);
@@ -318,7 +339,7 @@ SlotRequest Engine::Impl::ForSlot(const Job& job) const {
   slot.sampling = job.request.sampling;
   slot.sequence = job.request.sequence;
   slot.coupled = options_.acceptance == AcceptanceMethod::kCoupled;
-  slot.synthetic_acceptance = static_cast<float>(options_.synthetic_acceptance);
+  slot.synthetic_acceptance = options_.synthetic_acceptance;
   return slot;
 }
 
@@ -389,6 +410,8 @@ RequestUpdate Engine::Impl::Collect(RequestId id, Job& job) {
   stats.accepted = slot->accepted;
   std::copy_n(slot->drafted_at, kMaxDraftTokens, stats.drafted_at.begin());
   std::copy_n(slot->accepted_at, kMaxDraftTokens, stats.accepted_at.begin());
+  const int32_t reached = std::min(slot->num_drafted, slot->num_accepted + 1);
+  for (int32_t j = 0; j < reached; ++j) ++stats.reached_at[j];
   for (const NewToken& token : update.tokens) job.result.tokens.push_back(token.id);
 
   if (slot->finish == SlotFinish::kStop) {
@@ -608,6 +631,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
 const EngineOptions& Engine::options() const { return impl_->options(); }
 EngineMemory Engine::memory() const { return impl_->memory(); }
 const RoundCostModel& Engine::cost_model() const { return impl_->cost_model(); }
+const RoundProfile& Engine::profile() const { return impl_->profile(); }
+void Engine::ResetProfile() { impl_->ResetProfile(); }
 absl::StatusOr<RequestId> Engine::Submit(Request request) {
   return impl_->Submit(std::move(request));
 }

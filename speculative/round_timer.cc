@@ -105,7 +105,7 @@ absl::Status RoundTimer::BeginAll(double acceptance, int64_t tokens) {
     request.tokens = prompt;
     request.max_tokens = static_cast<int32_t>(kPromptTokens + tokens + kMaxDraft + 1);
     request.sequence = next_sequence_++;  // lots of their own
-    request.synthetic_acceptance = static_cast<float>(acceptance);
+    request.synthetic_acceptance = absl::MakeConstSpan(&acceptance, 1);
     SW_RETURN_IF_ERROR(decoder_->Begin(*stream_, slot, request));
   }
   return stream_->Synchronize();

@@ -4,6 +4,7 @@
 #define SIDEWINDER_APPS_SIDEWINDER_COMMAND_H_
 
 #include <functional>
+#include <string>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -16,7 +17,8 @@ void AddGenerate(CLI::App& app, Run& run);
 void AddLogits(CLI::App& app, Run& run);
 void AddScore(CLI::App& app, Run& run);
 void AddTokenize(CLI::App& app, Run& run);
-void AddBench(CLI::App& app, Run& run);
+// `command_line` is the whole of it, for reports.
+void AddBench(CLI::App& app, Run& run, const std::string& command_line);
 void AddInspect(CLI::App& app, Run& run);
 void AddTune(CLI::App& app, Run& run);
 

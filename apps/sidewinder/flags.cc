@@ -61,6 +61,24 @@ absl::Status CheckIds(const std::vector<int32_t>& ids, const Model& model) {
 
 }  // namespace
 
+CheckpointPolicy ParseCheckpointPolicy(const std::string& text) {
+  return text == kEveryRound ? CheckpointPolicy::kEveryRound
+         : text == kWhenFull ? CheckpointPolicy::kWhenLogFull
+                             : CheckpointPolicy::kSnapshotPerToken;
+}
+
+const char* Name(CheckpointPolicy policy) {
+  switch (policy) {
+    case CheckpointPolicy::kEveryRound:
+      return kEveryRound;
+    case CheckpointPolicy::kWhenLogFull:
+      return kWhenFull;
+    case CheckpointPolicy::kSnapshotPerToken:
+      return kSnapshot;
+  }
+  return "unknown";
+}
+
 CLI::Validator OneOf(const std::vector<std::string>& choices) {
   return CLI::Validator(
       [choices](std::string& text) -> std::string {
@@ -133,11 +151,24 @@ absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const Model
   return DrafterOptions::FromModel(std::move(model));
 }
 
+bool IsRetokenized(const Model& verifier, const DrafterOptions& drafter) {
+  return drafter.model != nullptr && !SharesVocabulary(verifier, *drafter.model);
+}
+
+std::string RetokenizedText(bool is_retokenized) {
+  if (!is_retokenized) return "";
+  return "the draft has another vocabulary: its text is tokenised again for the verifier\n";
+}
+
 void AddSamplingFlags(CLI::App& app, SamplingParams& sampling) {
   app.add_option("--temperature", sampling.temperature, "0: greedy; else sample")
       ->check(In("[0, 1000000]", 0, 1e6f))
       ->capture_default_str()
       ->type_name("T");
+  AddSamplingFilterFlags(app, sampling);
+}
+
+void AddSamplingFilterFlags(CLI::App& app, SamplingParams& sampling) {
   app.add_option("--top-k", sampling.top_k, "Sample from the K most likely tokens; 0: all")
       ->check(Between(0, std::numeric_limits<int32_t>::max()))
       ->capture_default_str()
@@ -165,6 +196,10 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
       ->capture_default_str()
       ->type_name("POLICY")
       ->group("State");
+  AddEngineFlagsBesidePolicy(app, flags);
+}
+
+void AddEngineFlagsBesidePolicy(CLI::App& app, EngineFlags& flags) {
   app.add_option("--checkpoint-stride", flags.checkpoint_stride,
                  "when-full: write at multiples of N positions")
       ->check(Between(1, 4096))
@@ -188,25 +223,30 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
                  "default: the one in the cache if it fits")
       ->type_name("FILE.json");
   app.add_option("--synthetic-acceptance", flags.synthetic_acceptance,
-                 "Accept every proposal with probability P whatever the verifier says, to\n"
-                 "measure speed with random weights; the text is then meaningless")
-      ->check(In("[0, 1]", 0, 1))
-      ->type_name("P");
+                 "Accept proposals by lot whatever the verifier says, to measure speed\n"
+                 "with random weights; the text is then meaningless. P: each with this\n"
+                 "probability; P,P,...: by position; length:L: L tokens a round")
+      ->check(CLI::Validator(
+          [](std::string& text) -> std::string {
+            const auto parsed = SyntheticAcceptance::Parse(text);
+            return parsed.ok() ? "" : std::string(parsed.status().message());
+          },
+          ""))
+      ->type_name("P|P,...|length:L");
 }
 
-EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& model) {
+absl::StatusOr<EngineOptions> MakeEngineOptions(int32_t draft_tokens, const EngineFlags& flags,
+                                                const ModelFlags& model) {
   EngineOptions options;
-  options.checkpoint_policy = flags.checkpoint_policy == kEveryRound ? CheckpointPolicy::kEveryRound
-                              : flags.checkpoint_policy == kWhenFull
-                                  ? CheckpointPolicy::kWhenLogFull
-                                  : CheckpointPolicy::kSnapshotPerToken;
+  options.draft_tokens = draft_tokens;
+  options.checkpoint_policy = ParseCheckpointPolicy(flags.checkpoint_policy);
   options.checkpoint_stride = flags.checkpoint_stride;
   options.acceptance =
       flags.acceptance == kRejection ? AcceptanceMethod::kRejection : AcceptanceMethod::kCoupled;
   options.prefill_chunk = flags.prefill_chunk;
   options.num_threads = model.threads;
   options.tuning_profile = flags.profile;
-  options.synthetic_acceptance = flags.synthetic_acceptance;
+  SW_ASSIGN_OR_RETURN(options.synthetic_acceptance, flags.synthetic().Rates(draft_tokens));
   return options;
 }
 

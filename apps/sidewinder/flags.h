@@ -10,10 +10,15 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "apps/sidewinder/synthetic_acceptance.h"
 #include "sidewinder/engine.h"
 #include "sidewinder/model.h"
 
 namespace sidewinder::cli {
+
+// --checkpoint-policy, as checked by its flag, and back.
+CheckpointPolicy ParseCheckpointPolicy(const std::string& text);
+const char* Name(CheckpointPolicy policy);
 
 // Checks of single flags, with errors that name what is legal.
 CLI::Validator OneOf(const std::vector<std::string>& choices);
@@ -33,9 +38,13 @@ std::string MachineText(const ModelInfo& info, int threads);  // "Intel(R) Xeon(
 
 // The draft: a folder, "synthetic:<preset>", "ngram" or "none".
 absl::StatusOr<DrafterOptions> LoadDrafter(const std::string& draft, const ModelFlags& flags);
+// Whether the draft's text is tokenised again for the verifier; the line that says so, or nothing.
+bool IsRetokenized(const Model& verifier, const DrafterOptions& drafter);
+std::string RetokenizedText(bool is_retokenized);
 
 // --temperature --top-k --top-p --min-p --seed
 void AddSamplingFlags(CLI::App& app, SamplingParams& sampling);
+void AddSamplingFilterFlags(CLI::App& app, SamplingParams& sampling);  // all but --temperature
 
 // --checkpoint-policy --checkpoint-stride --acceptance --prefill-chunk --profile
 // --synthetic-acceptance
@@ -44,12 +53,20 @@ struct EngineFlags {
   std::string acceptance = "rejection";
   int32_t checkpoint_stride = EngineOptions().checkpoint_stride;
   int32_t prefill_chunk = EngineOptions().prefill_chunk;
-  double synthetic_acceptance = EngineOptions().synthetic_acceptance;
   std::string profile;
+  std::string synthetic_acceptance;
+
+  // Off unless the flag, which was checked, says otherwise.
+  SyntheticAcceptance synthetic() const {
+    return SyntheticAcceptance::Parse(synthetic_acceptance).value_or(SyntheticAcceptance());
+  }
 };
 void AddEngineFlags(CLI::App& app, EngineFlags& flags);
-// Everything but model, drafter, draft tokens and slots.
-EngineOptions MakeEngineOptions(const EngineFlags& flags, const ModelFlags& model);
+void AddEngineFlagsBesidePolicy(CLI::App& app, EngineFlags& flags);  // no --checkpoint-policy
+// Everything but model, drafter and slots. InvalidArgument: --synthetic-acceptance does not go with
+// so many draft tokens.
+absl::StatusOr<EngineOptions> MakeEngineOptions(int32_t draft_tokens, const EngineFlags& flags,
+                                                const ModelFlags& model);
 
 // A text, as a string, a file, token ids or a number of made-up ids.
 struct TextFlags {

@@ -104,6 +104,7 @@ class Generation {
   absl::Status End(RequestId id, Sequence& sequence);
   absl::Status PrintResult(const GenerateResult& result, Sequence& sequence);
   OrderedJson ResultJson(const GenerateResult& result) const;
+  bool IsRetokenized() const { return cli::IsRetokenized(*model_, engine_->options().drafter); }
 
   const Flags& flags_;
   std::shared_ptr<const Model> model_;
@@ -146,12 +147,15 @@ absl::Status Generation::Prepare() {
   }
   SW_RETURN_IF_ERROR(CheckReplaceable("--save-state", flags_.save_state));
   request_.keep_state = !flags_.save_state.empty();
-  EngineOptions options = MakeEngineOptions(flags_.engine, flags_.model);
+  SW_ASSIGN_OR_RETURN(const int32_t draft_tokens, ParseDraftTokens(flags_.draft_tokens));
+  SW_ASSIGN_OR_RETURN(
+      EngineOptions options,
+      MakeEngineOptions(flags_.draft == "none" ? 0 : draft_tokens, flags_.engine, flags_.model));
   options.model = model_;
   options.max_sequences = flags_.num_sequences;
-  SW_ASSIGN_OR_RETURN(options.draft_tokens, ParseDraftTokens(flags_.draft_tokens));
   SW_ASSIGN_OR_RETURN(options.drafter, LoadDrafter(flags_.draft, flags_.model));
   SW_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(options)));
+  if (!flags_.json) std::fputs(RetokenizedText(IsRetokenized()).c_str(), stderr);
   return absl::OkStatus();
 }
 
@@ -213,7 +217,7 @@ absl::Status Generation::PrintResult(const GenerateResult& result, Sequence& seq
   SW_RETURN_IF_ERROR(output_.Write(sequence.shown + sequence.text.Finish(result.text) + "\n"));
   SW_RETURN_IF_ERROR(output_.Flush());
   std::fputs(StatsText(result.stats, result.finish).c_str(), stderr);
-  std::fputs(SyntheticAcceptanceText(flags_.engine.synthetic_acceptance).c_str(), stderr);
+  std::fputs(flags_.engine.synthetic().Warning().c_str(), stderr);
   return absl::OkStatus();
 }
 
@@ -227,11 +231,12 @@ OrderedJson Generation::ResultJson(const GenerateResult& result) const {
       {"stats", StatsJson(result.stats, engine_->memory())},
       {"model", model_->info().path},
       {"draft", flags_.draft},
+      {"draft_is_retokenized", IsRetokenized()},
       {"draft_tokens", DraftTokensJson(flags_.draft == "none" ? 0 : draft_tokens)},
       {"device", model_->info().device},
       {"dtype", model_->info().dtype},
       {"seed", flags_.request.sampling.seed},
-      {"synthetic_acceptance", SyntheticAcceptanceJson(flags_.engine.synthetic_acceptance)},
+      {"synthetic_acceptance", flags_.engine.synthetic().ToJson()},
   };
 }
 

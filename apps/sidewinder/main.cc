@@ -13,6 +13,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "apps/sidewinder/command.h"
 #include "apps/sidewinder/output.h"
 #include "apps/sidewinder/usage_error.h"
@@ -55,6 +56,22 @@ int FailUsage(const CLI::App& app, const std::string& message) {
   return Fail(message + " (see sidewinder" + command + " --help)", kExitUsage);
 }
 
+// As typed, with quotes where a shell needs them and the program by its name.
+std::string CommandLine(int argc, char** argv) {
+  std::string line = "sidewinder";
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const bool plain =
+        !argument.empty() && argument.find_first_not_of(
+                                 "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                 "-_=+,./:@%") == std::string::npos;
+    absl::StrAppend(
+        &line, " ",
+        plain ? argument : absl::StrCat("'", absl::StrReplaceAll(argument, {{"'", "'\\''"}}), "'"));
+  }
+  return line;
+}
+
 int Main(int argc, char** argv) {
   OccupyStandardStreams();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is reported by the write
@@ -69,7 +86,7 @@ int Main(int argc, char** argv) {
   AddLogits(app, run);
   AddScore(app, run);
   AddTokenize(app, run);
-  AddBench(app, run);
+  AddBench(app, run, CommandLine(argc, argv));
   AddInspect(app, run);
   AddTune(app, run);
   absl::Status status;

@@ -22,18 +22,6 @@ OrderedJson StatsJson(const DecodeStats& stats, const EngineMemory& memory) {
   };
 }
 
-OrderedJson SyntheticAcceptanceJson(double probability) {
-  return probability < 0 ? OrderedJson(nullptr) : OrderedJson(probability);
-}
-
-std::string SyntheticAcceptanceText(double probability) {
-  if (probability < 0) return "";
-  return absl::StrFormat(
-      "SYNTHETIC ACCEPTANCE: every proposal is accepted with probability %g whatever the verifier "
-      "says; this shows speed alone, the text is meaningless\n",
-      probability);
-}
-
 OrderedJson DraftTokensJson(int32_t draft_tokens) {
   if (draft_tokens == kAutoDraftTokens) return "auto";
   return draft_tokens;

@@ -12,11 +12,6 @@ namespace sidewinder::cli {
 
 OrderedJson StatsJson(const DecodeStats& stats, const EngineMemory& memory);
 
-// The probability of --synthetic-acceptance, or null; the line that must stand beside such figures,
-// or nothing.
-OrderedJson SyntheticAcceptanceJson(double probability);
-std::string SyntheticAcceptanceText(double probability);
-
 // A number, or "auto".
 OrderedJson DraftTokensJson(int32_t draft_tokens);
 

@@ -45,12 +45,14 @@ void Args(benchmark::internal::Benchmark* b) {
     b->Args({1, 1, threads})->Args({5, 3, threads})->Args({256, 0, threads});
   }
 }
-constexpr testing::MultiStepShape kVerifier{true, 10, 64, 1, 64};
-constexpr testing::MultiStepShape kDraft{true, 4, 64, 1, 64};
-constexpr testing::MultiStepShape kMamba130m{false, 0, 1536, 1, 16};
+constexpr testing::MultiStepShape kVerifier{testing::StepKind::kMamba2, 10, 64, 1, 64};
+constexpr testing::MultiStepShape kDraft{testing::StepKind::kMamba2, 4, 64, 1, 64};
+constexpr testing::MultiStepShape kMamba130m{testing::StepKind::kMamba1, 0, 1536, 1, 16};
+constexpr testing::MultiStepShape kQwen3Next{testing::StepKind::kDeltaNet, 32, 128, 16, 128};
 BENCHMARK_CAPTURE(BM_MultiStep, mamba2_verifier, kVerifier)->Apply(Args);
 BENCHMARK_CAPTURE(BM_MultiStep, mamba2_draft, kDraft)->Apply(Args);
 BENCHMARK_CAPTURE(BM_MultiStep, mamba1_130m, kMamba130m)->Apply(Args);
+BENCHMARK_CAPTURE(BM_MultiStep, delta_net_80b, kQwen3Next)->Apply(Args);
 
 }  // namespace
 }  // namespace sidewinder

@@ -93,7 +93,7 @@ struct Round {
       slot.top_p = top_p;
       slot.coupled = coupled;
       slot.sequence = i;
-      slot.synthetic_acceptance = -1.0f;
+      slot.synthetic_acceptance[0] = -1.0f;
       slot.active = 1;
       slot.num_tokens = 1024;
       slot.draft_limit = slot.num_drafted = kDraft;

@@ -77,6 +77,11 @@ struct DecodeStats {
   void Add(const DecodeStats& other);                // sums every count and time
 
   int64_t first_round_tokens = 0;  // new tokens of the round that produced the first one
+
+  // Proposals at a position whose predecessors of the round were all accepted: accepted_at over
+  // this is the acceptance of a position given that it was reached.
+  std::array<int64_t, kMaxDraftTokens> reached_at{};
+  std::vector<double> ConditionalAcceptanceByPosition() const;  // accepted_at / reached_at
 };
 
 using RequestId = int64_t;
@@ -113,12 +118,16 @@ struct DrafterOptions {
 
   // Proposes nothing: plain decoding.
   static DrafterOptions None() { return {}; }
-  // A draft model of any family; it must share the verifier's vocabulary. Not null.
+  // A draft model of any family. If it does not share the verifier's vocabulary, its text is
+  // tokenised again for the verifier; both need a tokenizer then. Not null.
   static DrafterOptions FromModel(std::shared_ptr<const Model> draft);
   // Prompt lookup: proposes what followed the latest earlier occurrence of the last tokens, the
   // longest of `max` down to `min` that occurs; 1 <= min <= max <= 64.
   static DrafterOptions Ngram(int32_t min = 1, int32_t max = 4);
 };
+
+// Whether tokens of `draft` are tokens of `verifier`, as far as their tokenizers tell.
+bool SharesVocabulary(const Model& verifier, const Model& draft);
 
 // When recurrent states are written. All give the same output.
 enum class CheckpointPolicy : uint8_t {
@@ -148,9 +157,14 @@ struct EngineOptions {
   // the device. Empty: the one that `sidewinder tune` wrote for these models on this device if
   // there is one, else built-in figures; "builtin": those.
   std::string tuning_profile;
-  // Forces proposals to be accepted with this probability, 0..1, whatever the verifier says: for
-  // benchmarks of speed with random weights; < 0: off. The text is then meaningless.
-  double synthetic_acceptance = -1;
+  // Forces proposals to be accepted with these probabilities, each 0..1, whatever the verifier
+  // says: the i-th is that of position i given that those ahead were accepted, the last one also
+  // applies to all behind. For benchmarks of speed with random weights; empty: off. The text is
+  // then meaningless.
+  std::vector<double> synthetic_acceptance;
+  // Measures where the time of rounds goes, see RoundProfile. Each phase is waited for, so
+  // generation is slower, on a GPU much. The output is the same.
+  bool profile_rounds = false;
 };
 
 // Bytes an engine holds per sequence, verifier and drafter together.
@@ -159,11 +173,32 @@ struct EngineMemory {
   int64_t replay_bytes = 0;  // replay logs
 };
 
+// Rounds of an engine since it was created or the profile was reset, added up. Times include
+// waiting for the device after each phase.
+struct RoundProfile {
+  int64_t rounds = 0;   // of a whole batch
+  double draft_ms = 0;  // choosing K and proposing
+  double verify_ms = 0;
+  double judge_ms = 0;      // finding the first conflict, sampling
+  double roll_back_ms = 0;  // forgetting what was rejected
+  double publish_ms = 0;    // telling the host
+
+  // What the verifier's passes did with the recurrent states of their sequences.
+  int64_t sequences = 0;       // passes times sequences in each
+  int64_t rows = 0;            // rows evaluated
+  int64_t logged_rows = 0;     // of them, rows appended to a replay log
+  int64_t replayed_rows = 0;   // rows of a log evaluated again on top of its checkpoint
+  int64_t states_written = 0;  // checkpoints, or snapshots
+
+  double commit_ms() const { return judge_ms + roll_back_ms + publish_ms; }
+  double total_ms() const { return draft_ms + verify_ms + commit_ms(); }
+};
+
 // Not thread-safe: one caller at a time. Several engines may run at once and share models.
 class Engine {
  public:
-  // InvalidArgument names the option, its value and the legal ones. A draft model whose vocabulary
-  // differs from the verifier's is an InvalidArgument that says how.
+  // InvalidArgument names the option, its value and the legal ones. A draft model with another
+  // vocabulary than the verifier's is an InvalidArgument if one of the two has no tokenizer.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);
   ~Engine();
 
@@ -173,6 +208,10 @@ class Engine {
   EngineMemory memory() const;
   // What the automatic draft length decides by, and where it comes from.
   const RoundCostModel& cost_model() const;
+
+  // Zeros unless EngineOptions::profile_rounds was given.
+  const RoundProfile& profile() const;
+  void ResetProfile();
 
   // Queues a request. It joins as soon as a slot is free. InvalidArgument if it is malformed.
   absl::StatusOr<RequestId> Submit(Request request);

@@ -46,8 +46,8 @@ class Tokenizer {
   std::string IdToToken(int32_t id) const;
   bool IsSpecial(int32_t id) const;
 
-  // True if both map every id to the same token, which is what a draft model that shares the
-  // verifier's vocabulary needs.
+  // True if both map every id to the same token: a draft model's proposals are the verifier's
+  // tokens then.
   bool SameVocabulary(const Tokenizer& other) const;
 
   struct Impl;

@@ -14,16 +14,22 @@ namespace sidewinder {
 // 1 / wavelength of every rotated pair, [rope.dim / 2] (models.md 2.7 of the model specification).
 std::vector<float> InverseFrequencies(const RopeConfig& rope);
 
+// What queries and keys go through, head by head.
+struct HeadVectors {
+  VectorView inv_freq;              // [rope.dim / 2] or empty
+  VectorView query_norm, key_norm;  // [head_dim] or empty
+};
+
 struct AttentionBlock {
-  WeightView qkv;        // [(num_heads + 2 num_kv_heads) * head_dim, input]: rows q, k, v
+  WeightView qkv;        // [row_dim, input]: rows q, k, v and, where the output has one, its gate
   VectorView qkv_bias;   // or empty
   VectorView qkv_scale;  // or empty
-  VectorView inv_freq;   // [rope.dim / 2] or empty
-  WeightView out;        // [hidden, num_heads * head_dim]
+  HeadVectors heads;
+  WeightView out;  // [hidden, num_heads * head_dim]
   VectorView out_bias;
 
   // `prefix` as "model.layers.0.self_attn.". Tensors are {q,k,v,o}_proj, or in_proj (rows q, k, v)
-  // and out_proj.
+  // and out_proj. With an output gate q_proj has, head by head, the queries' rows and the gate's.
   static absl::StatusOr<AttentionBlock> Load(const ModelConfig& config, WeightLoader& loader,
                                              const std::string& prefix);
   static KvShape Shape(const ModelConfig& config, int64_t num_layers);
@@ -34,9 +40,10 @@ struct AttentionBlock {
                float* scratch) const;
 };
 
-// The op between the projections: `qkv` are rows of q, k and v, the output replaces q.
+// The ops between the projections: `qkv` are rows of q, k, v and, where the output has one, its
+// gate; the output replaces q.
 void AttendRows(const Pass& pass, const ModelConfig& config, int64_t layer,
-                const VectorView& inv_freq, float* qkv);
+                const HeadVectors& heads, float* qkv);
 
 }  // namespace sidewinder
 

@@ -1,6 +1,7 @@
 #include "models/blocks/common.h"
 
 #include <cmath>
+#include <utility>
 
 #include "kernels/embedding.h"
 #include "kernels/fused.h"
@@ -68,7 +69,7 @@ absl::StatusOr<Frame> Frame::Load(const ModelConfig& config, WeightLoader& loade
   if (!tied) {
     SW_ASSIGN_OR_RETURN(frame.head, loader.Tensor(head, shape));
   }
-  SW_ASSIGN_OR_RETURN(frame.norm, loader.PlacedVector(names.final_norm, {config.hidden_size}));
+  SW_ASSIGN_OR_RETURN(frame.norm, PlaceNorm(config, loader, names.final_norm, config.hidden_size));
   SW_ASSIGN_OR_RETURN(frame.logits_scale,
                       PlaceMultiplier(loader, config.multipliers.logits, config.vocab_size));
   return frame;
@@ -112,6 +113,15 @@ std::vector<float> Transpose(const std::vector<float>& matrix, int64_t rows, int
 std::vector<float> NegativeExp(std::vector<float> a_log) {
   for (float& value : a_log) value = -std::exp(value);
   return a_log;
+}
+
+absl::StatusOr<VectorView> PlaceNorm(const ModelConfig& config, WeightLoader& loader,
+                                     const TensorName& name, int64_t size) {
+  SW_ASSIGN_OR_RETURN(std::vector<float> weight, loader.Vector(name, {size}));
+  if (config.zero_centred_norms) {
+    for (float& value : weight) value += 1.0f;
+  }
+  return loader.Place(std::move(weight));
 }
 
 absl::StatusOr<VectorView> PlaceMultiplier(WeightLoader& loader, float value, int64_t size) {

@@ -106,6 +106,10 @@ std::vector<float> Transpose(const std::vector<float>& matrix, int64_t rows, int
 // -exp(A_log), element by element.
 std::vector<float> NegativeExp(std::vector<float> a_log);
 
+// The weight of an RMS norm. Where the family stores it less one, the one is added here.
+absl::StatusOr<VectorView> PlaceNorm(const ModelConfig& config, WeightLoader& loader,
+                                     const TensorName& name, int64_t size);
+
 // `size` times the value in the device's memory; an empty view for 1.
 absl::StatusOr<VectorView> PlaceMultiplier(WeightLoader& loader, float value, int64_t size);
 

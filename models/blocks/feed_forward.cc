@@ -15,6 +15,11 @@ int64_t UpDim(const ModelConfig& c, int64_t inner) {
   return c.feed_forward.gated ? 2 * inner : inner;
 }
 
+// What the routed experts read and write a row.
+int64_t ExpertWidth(const ModelConfig& c) {
+  return c.experts.latent_size > 0 ? c.experts.latent_size : c.hidden_size;
+}
+
 // Rows of each of the tensors that `names` are.
 std::vector<int64_t> UpRows(const ModelConfig& c, const FeedForward::Names& names, int64_t inner) {
   if (names.up.size() == 1) return {UpDim(c, inner)};
@@ -111,13 +116,23 @@ absl::StatusOr<ExpertFeedForward> ExpertFeedForward::Load(const ModelConfig& c,
   };
   SW_ASSIGN_OR_RETURN(w.up, loader.Experts(prefix + names.stacked_up, e.num_experts, e.num_chosen,
                                            of_expert(names.one.up),
-                                           UpRows(c, names.one, e.inner_size), c.hidden_size));
+                                           UpRows(c, names.one, e.inner_size), ExpertWidth(c)));
   SW_ASSIGN_OR_RETURN(w.down,
                       loader.Experts(prefix + names.stacked_down, e.num_experts, e.num_chosen,
-                                     of_expert({names.one.down}), {c.hidden_size}, e.inner_size));
+                                     of_expert({names.one.down}), {ExpertWidth(c)}, e.inner_size));
+  if (e.latent_size > 0) {
+    SW_ASSIGN_OR_RETURN(w.to_latent,
+                        loader.Tensor(prefix + names.to_latent, {e.latent_size, c.hidden_size}));
+    SW_ASSIGN_OR_RETURN(w.from_latent,
+                        loader.Tensor(prefix + names.from_latent, {c.hidden_size, e.latent_size}));
+  }
   if (e.shared_inner_size > 0) {
     SW_ASSIGN_OR_RETURN(w.shared, FeedForward::Load(c, loader, e.shared_inner_size,
                                                     prefix + names.shared, names.shared_names));
+    if (!names.shared_gate.empty()) {
+      SW_ASSIGN_OR_RETURN(w.shared_gate,
+                          loader.Tensor(prefix + names.shared_gate, {1, c.hidden_size}));
+    }
   }
   SW_ASSIGN_OR_RETURN(w.scale, PlaceMultiplier(loader, c.multipliers.residual, 1));
   return w;
@@ -126,13 +141,13 @@ absl::StatusOr<ExpertFeedForward> ExpertFeedForward::Load(const ModelConfig& c,
 int64_t ExpertFeedForward::ScratchElements(const ModelConfig& c, int64_t max_rows) {
   const ExpertsConfig& e = c.experts;
   const int64_t choices = max_rows * e.num_chosen;
-  const int64_t routed =
-      Scratch::Elements(max_rows * e.num_experts + 3 * choices + e.num_experts + 1 +
-                            choices * (UpDim(c, e.inner_size) + c.hidden_size),
-                        7);
-  return routed + (e.shared_inner_size > 0
-                       ? FeedForward::ScratchElements(c, e.shared_inner_size, max_rows)
-                       : 0);
+  const int64_t routed = Scratch::Elements(
+      max_rows * e.num_experts + 3 * choices + e.num_experts + 1 +
+          choices * (UpDim(c, e.inner_size) + ExpertWidth(c)) + 2 * max_rows * e.latent_size,
+      9);
+  if (e.shared_inner_size == 0) return routed;
+  return routed + Scratch::Elements(max_rows * (1 + c.hidden_size), 2) +
+         FeedForward::ScratchElements(c, e.shared_inner_size, max_rows);
 }
 
 void ExpertFeedForward::Forward(const Pass& pass, const ModelConfig& c, const Branch& branch,
@@ -151,7 +166,10 @@ void ExpertFeedForward::Forward(const Pass& pass, const ModelConfig& c, const Br
       .num_experts = e.num_experts,
       .num_chosen = e.num_chosen};
   float* inner = pieces.Take(choices * up_dim);
-  float* outer = pieces.Take(choices * c.hidden_size);
+  const int64_t width = ExpertWidth(c);
+  float* outer = pieces.Take(choices * width);
+  float* latent = pieces.Take(rows * e.latent_size);      // what routed experts read,
+  float* latent_sum = pieces.Take(rows * e.latent_size);  // and their weighted sum
   float* rest = pieces.Take(0);
 
   if (!branch.normed) RmsNorm(pass.ctx, branch.norm);  // router, experts and shared expert read it
@@ -167,14 +185,17 @@ void ExpertFeedForward::Forward(const Pass& pass, const ModelConfig& c, const Br
                           .scale = e.scale,
                           .num_rows = pass.plan.num_rows,
                           .max_rows = pass.plan.max_rows});
+  if (to_latent) {
+    Linear(pass.ctx, RowsTimes(pass, to_latent, {}, input, c.hidden_size, latent, width));
+  }
   ExpertLinear(pass.ctx, {.weights = up.data,
                           .weight_dtype = up.dtype,
                           .choices = chosen,
-                          .input = input,
+                          .input = to_latent ? latent : input,
                           .output = inner,
-                          .in_dim = c.hidden_size,
+                          .in_dim = width,
                           .out_dim = up_dim,
-                          .input_stride = c.hidden_size,
+                          .input_stride = width,
                           .input_per_choice = false,
                           .num_rows = pass.plan.num_rows,
                           .max_rows = pass.plan.max_rows});
@@ -187,7 +208,7 @@ void ExpertFeedForward::Forward(const Pass& pass, const ModelConfig& c, const Br
                           .input = inner,
                           .output = outer,
                           .in_dim = e.inner_size,
-                          .out_dim = c.hidden_size,
+                          .out_dim = width,
                           .input_stride = up_dim,
                           .input_per_choice = true,
                           .num_rows = pass.plan.num_rows,
@@ -195,18 +216,70 @@ void ExpertFeedForward::Forward(const Pass& pass, const ModelConfig& c, const Br
   CombineExperts(pass.ctx, {.input = outer,
                             .choices = chosen,
                             .scale = scale.data,
+                            .output = to_latent ? latent_sum : branch.residual,
+                            .dim = width,
+                            .output_stride = to_latent ? width : branch.residual_stride,
+                            .accumulate = !to_latent && branch.accumulate,
+                            .num_rows = pass.plan.num_rows,
+                            .max_rows = pass.plan.max_rows});
+  if (to_latent) {
+    LinearParams out =
+        RowsTimes(pass, from_latent, {}, latent_sum, width, branch.residual, c.hidden_size);
+    LeaveBranch(branch, out);
+    out.scale = nullptr;  // CombineExperts has multiplied
+    Linear(pass.ctx, out);
+  }
+  if (e.shared_inner_size > 0) {
+    Branch shared_branch = branch;
+    shared_branch.normed = true;
+    shared_branch.accumulate = true;
+    ForwardShared(pass, c, shared_branch, rest);
+  }
+}
+
+// A gated one is an expert that every row has chosen, with a weight of its own.
+void ExpertFeedForward::ForwardShared(const Pass& pass, const ModelConfig& c, const Branch& branch,
+                                      float* scratch) const {
+  const int64_t inner = c.experts.shared_inner_size;
+  if (!shared_gate) {
+    shared.Forward(pass, c, inner, branch, scratch);
+    return;
+  }
+  Scratch pieces(scratch);
+  float* weights = pieces.Take(pass.plan.max_rows);
+  float* outer = pieces.Take(pass.plan.max_rows * c.hidden_size);
+  float* rest = pieces.Take(0);
+  Linear(pass.ctx, RowsTimes(pass, shared_gate, {}, branch.norm.output, c.hidden_size, weights, 1));
+  GatedActivation(pass.ctx, {.gate = weights,
+                             .up = nullptr,
+                             .output = weights,
+                             .dim = 1,
+                             .gate_stride = 1,
+                             .up_stride = 0,
+                             .output_stride = 1,
+                             .activation = Activation::kSigmoid,
+                             .num_rows = pass.plan.num_rows,
+                             .max_rows = pass.plan.max_rows});
+  Branch to_outer = branch;
+  to_outer.residual = outer;
+  to_outer.residual_stride = c.hidden_size;
+  to_outer.accumulate = false;
+  to_outer.scale = nullptr;
+  shared.Forward(pass, c, inner, to_outer, rest);
+  CombineExperts(pass.ctx, {.input = outer,
+                            .choices = {.experts = nullptr,
+                                        .weights = weights,
+                                        .order = nullptr,
+                                        .offsets = nullptr,
+                                        .num_experts = 1,
+                                        .num_chosen = 1},
+                            .scale = scale.data,
                             .output = branch.residual,
                             .dim = c.hidden_size,
                             .output_stride = branch.residual_stride,
                             .accumulate = branch.accumulate,
                             .num_rows = pass.plan.num_rows,
                             .max_rows = pass.plan.max_rows});
-  if (e.shared_inner_size > 0) {
-    Branch shared_branch = branch;
-    shared_branch.normed = true;
-    shared_branch.accumulate = true;
-    shared.Forward(pass, c, e.shared_inner_size, shared_branch, rest);
-  }
 }
 
 }  // namespace sidewinder

@@ -46,20 +46,30 @@ struct ExpertFeedForward {
     FeedForward::Names one;                //   "experts.3."
     std::string shared;                    // "shared_experts.", or empty
     FeedForward::Names shared_names;
+    std::string shared_gate;             // or empty
+    std::string to_latent, from_latent;  // around the routed experts, or empty
   };
 
   WeightView router;  // [num_experts, hidden]
   VectorView router_correction;
-  ExpertView up;    // [inner or 2 * inner, width]
-  ExpertView down;  // [width, inner]
+  WeightView to_latent;    // [latent, hidden] or empty: width is hidden_size
+  WeightView from_latent;  // [hidden, latent] or empty
+  ExpertView up;           // [inner or 2 * inner, width]
+  ExpertView down;         // [width, inner]
   FeedForward shared;
-  VectorView scale;  // [1] of the routed experts' sum, or empty
+  WeightView shared_gate;  // [1, hidden] its sigmoid scales what the shared expert gives; or empty
+  VectorView scale;        // [1] of the routed experts' sum, or empty
 
   static absl::StatusOr<ExpertFeedForward> Load(const ModelConfig& config, WeightLoader& loader,
                                                 const std::string& prefix, const Names& names);
   static int64_t ScratchElements(const ModelConfig& config, int64_t max_rows);
   void Forward(const Pass& pass, const ModelConfig& config, const Branch& branch,
                float* scratch) const;
+
+ private:
+  // The shared expert; its input is normed.
+  void ForwardShared(const Pass& pass, const ModelConfig& config, const Branch& branch,
+                     float* scratch) const;
 };
 
 }  // namespace sidewinder

@@ -79,31 +79,30 @@ void Mamba1Mixer::Forward(const Pass& pass, const ModelConfig& c, int64_t layer,
   float* dt = pieces.Take(rows * inner);
   float* mixed = pieces.Take(rows * inner);
 
-  NormLinearConv(pass.ctx, branch.norm,
-                 RowsTimes(pass, in_proj, in_proj_bias, branch.norm.output, c.hidden_size,
-                           projected, 2 * inner),
-                 {.input = projected,
-                  .weight = conv_weight.data,
-                  .bias = conv_bias.data,
-                  .output = convolved,
-                  .ring = pass.store.conv_ring(layer),
-                  .dim = inner,
-                  .width = c.conv_kernel,
-                  .input_stride = 2 * inner,
-                  .output_stride = inner,
-                  .ring_rows = pass.store.conv_ring_rows(layer),
-                  .plan = pass.plan});
-  Linear(pass.ctx, RowsTimes(pass, x_proj, {}, convolved, inner, selected, selected_dim));
+  NormLinearConvLinear(pass.ctx, branch.norm,
+                       RowsTimes(pass, in_proj, in_proj_bias, branch.norm.output, c.hidden_size,
+                                 projected, 2 * inner),
+                       {.input = projected,
+                        .weight = conv_weight.data,
+                        .bias = conv_bias.data,
+                        .output = convolved,
+                        .ring = pass.store.conv_ring(layer),
+                        .dim = inner,
+                        .width = c.conv_kernel,
+                        .input_stride = 2 * inner,
+                        .output_stride = inner,
+                        .ring_rows = pass.store.conv_ring_rows(layer),
+                        .plan = pass.plan},
+                       RowsTimes(pass, x_proj, {}, convolved, inner, selected, selected_dim));
   if (c.inner_norm_eps > 0.0f) {
     const auto norm = [&](const VectorView& weight, float* values, int64_t dim) {
       RmsNormParams params =
           NormRows(pass, weight, c.inner_norm_eps, values, selected_dim, values, dim);
       params.output_stride = selected_dim;
-      RmsNorm(pass.ctx, params);
+      return params;
     };
-    norm(dt_norm, selected, rank);
-    norm(b_norm, selected + rank, state);
-    norm(c_norm, selected + rank + state, state);
+    RmsNorm3(pass.ctx, {{norm(dt_norm, selected, rank), norm(b_norm, selected + rank, state),
+                         norm(c_norm, selected + rank + state, state)}});
   }
   LinearParams to_dt = RowsTimes(pass, dt_proj, {}, selected, rank, dt, inner);
   to_dt.input_stride = selected_dim;

@@ -57,8 +57,10 @@ absl::StatusOr<Mamba2Mixer> Mamba2Mixer::Load(const ModelConfig& c, WeightLoader
   SW_ASSIGN_OR_RETURN(w.out_proj,
                       loader.Tensor(prefix + "out_proj.weight", {c.hidden_size, c.inner_size}));
   if (c.use_bias) {
-    SW_ASSIGN_OR_RETURN(w.in_proj_bias,
-                        loader.PlacedVector(prefix + "in_proj.bias", {InProjDim(c)}));
+    SW_ASSIGN_OR_RETURN(std::vector<float> bias,
+                        loader.Vector(prefix + "in_proj.bias", {InProjDim(c)}));
+    for (float& value : bias) value /= c.multipliers.ssm_in;  // the input is multiplied, not it
+    SW_ASSIGN_OR_RETURN(w.in_proj_bias, loader.Place(std::move(bias)));
   }
   if (c.use_out_bias) {
     SW_ASSIGN_OR_RETURN(w.out_proj_bias,

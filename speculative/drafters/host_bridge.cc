@@ -1,5 +1,7 @@
 #include "speculative/drafters/host_bridge.h"
 
+#include <algorithm>
+
 #include "kernels/common/copy.h"
 
 namespace sidewinder {
@@ -8,6 +10,7 @@ absl::Status HostBridge::Attach(const ControlBlock& control) {
   control_ = control;
   slots_.resize(control.num_slots);
   tokens_.resize(control.num_slots);
+  num_known_.resize(control.num_slots);
   if (control.draft_probs != nullptr) {
     draft_probs_.resize(int64_t{control.num_slots} * control.max_draft * control.vocab_size);
   }
@@ -23,12 +26,18 @@ void HostBridge::CopySlotsOut(ExecutionContext& ctx) {
     const int32_t* device_tokens = slots_[i].tokens;
     tokens_[i].resize(slots_[i].max_tokens);
     slots_[i].tokens = tokens_[i].data();
-    CopyOut(ctx, tokens_[i].data(), device_tokens, slots_[i].num_tokens * sizeof(int32_t));
+    const int32_t num_tokens = slots_[i].num_tokens;
+    const int32_t known = std::min(num_known_[i], num_tokens);
+    num_known_[i] = num_tokens;
+    if (known == num_tokens) continue;
+    CopyOut(ctx, tokens_[i].data() + known, device_tokens + known,
+            (num_tokens - known) * sizeof(int32_t));
   }
 }
 
 absl::Status HostBridge::Begin(ExecutionContext& ctx, int32_t slot, const SlotControl& begun,
                                const int32_t*) {
+  num_known_[slot] = 0;
   CopySlotsOut(ctx);
   return inner_->Begin(ctx, slot, begun, begun.tokens);
 }

@@ -39,6 +39,7 @@ class HostBridge final : public Drafter {
   ControlBlock host_control_ = {};  // what the drafter sees
   std::vector<SlotControl> slots_;
   std::vector<std::vector<int32_t>> tokens_;
+  std::vector<int32_t> num_known_;  // of tokens_: committed tokens stay what they are
   std::vector<float> draft_probs_;
 };
 

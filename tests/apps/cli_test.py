@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command line as people and scripts call it: cli_test.py SIDEWINDER GOLDEN_MODELS"""
 
+import csv
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 from pathlib import Path
 
 SIDEWINDER, GOLDENS = sys.argv[1], Path(sys.argv[2])
@@ -559,10 +561,172 @@ class BenchTest(CliTest):
         result = json.loads(self.succeed("bench", "--model", self.texts, "--prompts", path,
                                          "--max-new-tokens", 4, "--temperature", 1, "--json"))
         self.assertEqual(result["prompts"], 4)
+        self.assertEqual(result["requests"], 5)
         path.write_text('{"prompt": "the cat"}\n{"words": "the dog"}\n')
         self.fail_with(1, "prompts.jsonl: line 2", "bench", "--model", self.texts, "--prompts", path)
         path.write_text("")
         self.fail_with(1, "prompts.jsonl", "bench", "--model", self.texts, "--prompts", path)
+
+
+    def bench(self, *args, model=VERIFIER, max_new_tokens=8):
+        return json.loads(self.succeed("bench", "--model", model, "--ignore-eos", "--json",
+                                       "--max-new-tokens", max_new_tokens, *args))
+
+    def count_tokens(self, text):
+        out = self.succeed("tokenize", "--model", self.texts,
+                           input=json.dumps({"text": text}).encode())
+        return len(json.loads(out)["ids"])
+
+    def test_figures_of_a_configuration(self):
+        result = self.bench("--draft", DRAFT, "--draft-tokens", 3, "--limit", 3, "--repeat", 2)
+        plain, drafted = result["results"]
+        self.assertIsNone(plain["speedup_interval"])
+        low, high = drafted["speedup_interval"]
+        self.assertLessEqual(low, high)
+        by_position = drafted["acceptance_by_position"]
+        conditional = drafted["conditional_acceptance_by_position"]
+        self.assertEqual(by_position[0], conditional[0])
+        self.assertAlmostEqual(drafted["acceptance_rate"],
+                               drafted["accepted"] / drafted["drafted"])
+        self.assertAlmostEqual(drafted["tokens_per_round"],
+                               drafted["new_tokens"] / drafted["rounds"])
+        for row in result["results"]:
+            for key in ["ttft_mean_ms", "time_per_output_token_mean_ms", "tokens_per_second_p10",
+                        "end_to_end_speedup", "state_bytes_per_request", "log_bytes_per_request"]:
+                self.assertGreater(row[key], 0, key)
+            split = row["time_split"]
+            self.assertAlmostEqual(split["commit_ms"], split["judge_ms"] + split["roll_back_ms"] +
+                                   split["publish_ms"])
+            moved = row["moved_bytes_per_round"]
+            self.assertEqual(moved["weights"], result["model"]["weight_bytes"])
+            self.assertGreater(moved["states_read"], 0)
+            self.assertEqual(row["rollback"]["bytes_copied"], 0)
+        self.assertEqual(plain["time_split"]["rounds"], 3 * 8)
+        self.assertGreater(drafted["time_split"]["draft_ms"], 0)
+        self.assertIn("sidewinder bench --model", result["command"])
+        [model] = result["cost_models"]
+        self.assertEqual(model["break_even_acceptance"].keys(), {"3"})
+        without = self.bench("--limit", 1, "--no-time-split")["results"][0]
+        self.assertIsNone(without["time_split"])
+
+    def test_sweep(self):
+        result = self.bench("--draft", f"{DRAFT},ngram", "--draft-tokens", "1,2", "--batch", "1,3",
+                            "--temperature", "0,0.7", "--context", "0,12",
+                            "--checkpoint-policy", "every-round,when-full,snapshot",
+                            "--prompt-tokens", 4, "--limit", 3, "--no-time-split")
+        rows = result["results"]
+        self.assertEqual(len(rows), 2 * 2 * 2 * 3 * (1 + 2 * 2))
+        self.assertEqual(result["batch"], [1, 3])
+        self.assertEqual(result["checkpoint_policy"], ["every-round", "when-full", "snapshot"])
+        self.assertEqual([row["draft"] for row in rows[:5]],
+                         ["none", str(DRAFT), str(DRAFT), "ngram", "ngram"])
+        for row in rows:
+            self.assertEqual(row["identical"], True if row["temperature"] == 0 else None)
+            self.assertEqual(row["new_tokens"], 3 * 8)
+            self.assertEqual(row["prompt_tokens"], 3 * (row["context"] or 4))
+        table = self.succeed("bench", "--model", VERIFIER, "--batch", "1,2", "--limit", 2,
+                             "--max-new-tokens", 4)
+        self.assertIn("--- batch 2", table)
+
+    def test_snapshots_cost_a_state_a_row(self):
+        sizes = {}
+        for policy in ["every-round", "snapshot"]:
+            result = self.bench("--draft", DRAFT, "--draft-tokens", 3, "--limit", 1,
+                                "--checkpoint-policy", policy)
+            sizes[policy] = result["results"][1]
+        self.assertEqual(sizes["every-round"]["rollback"]["snapshot_bytes_per_round"], 0)
+        self.assertGreater(sizes["snapshot"]["rollback"]["snapshot_bytes_per_round"], 0)
+        self.assertGreater(sizes["every-round"]["log_bytes_per_request"], 0)
+        self.assertEqual(sizes["snapshot"]["log_bytes_per_request"], 0)
+
+    def test_later_turns_see_the_answers(self):
+        path = self.folder / "turns.jsonl"
+        path.write_text('{"turns": ["the cat", "the dog"]}\n')
+        answer = self.generate(model=self.texts, prompt=("--prompt", "the cat"))["text"]
+        row = self.bench("--prompts", path, model=self.texts, max_new_tokens=24)["results"][0]
+        self.assertEqual(row["requests"], 2)
+        self.assertEqual(row["prompt_tokens"],
+                         self.count_tokens("the cat") +
+                         self.count_tokens(f"the cat{answer}\n\nthe dog"))
+
+    def test_chat_template(self):
+        model = self.folder / "chat"
+        shutil.copytree(self.texts, model)
+        (model / "tokenizer_config.json").write_text(json.dumps({
+            "eos_token": "<|endoftext|>",
+            "chat_template": "{% for m in messages %}{{ eos_token + m.role + m.content }}"
+                             "{% endfor %}{% if add_generation_prompt %}!{% endif %}"}))
+        path = self.folder / "chat.jsonl"
+        path.write_text('{"prompt": "the cat"}\n')
+        def tokens(*args):
+            result = self.bench("--prompts", path, "--draft", "ngram", *args, model=model)
+            return result["results"][0]["prompt_tokens"], result["chat_template"]
+        self.assertEqual(tokens(), (self.count_tokens("<|endoftext|>userthe cat!"), True))
+        self.assertEqual(tokens("--no-chat-template"), (self.count_tokens("the cat"), False))
+        path.write_text('{"text": "the cat"}\n')
+        self.assertEqual(tokens(), (self.count_tokens("the cat"), False))
+        (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{% if %}"}))
+        self.fail_with(1, "tokenizer_config.json: chat_template", "bench", "--model", model,
+                       "--prompts", path)
+
+    def test_categories(self):
+        path = self.folder / "categories.jsonl"
+        path.write_text("".join(json.dumps({"prompt_ids": [i + 1, 2], "category": c}) + "\n"
+                                for i, c in enumerate("aabcc")))
+        rows = self.bench("--prompts", path, "--draft", "ngram", "--draft-tokens", 2)["results"]
+        for row in rows:
+            self.assertEqual([(c["category"], c["requests"]) for c in row["categories"]],
+                             [("a", 2), ("b", 1), ("c", 2)])
+            self.assertEqual(sum(c["new_tokens"] for c in row["categories"]), row["new_tokens"])
+        result = self.bench("--prompts", path, "--category", "a,c", "--limit-per-category", 1)
+        self.assertEqual(result["prompts"], 2)
+        self.fail_with(1, "'d'; there are a, b, c", "bench", "--model", VERIFIER, "--prompts", path,
+                       "--category", "d")
+
+    def test_csv_and_page(self):
+        table, page = self.folder / "figures.csv", self.folder / "report.html"
+        result = self.bench("--draft", "ngram", "--draft-tokens", "1,2,auto", "--limit", 3,
+                            "--csv", table, "--report", page, "--synthetic-acceptance", "0.9,0.5")
+        with table.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        self.assertEqual([line["draft_tokens"] for line in lines], ["0", "1", "2", "auto"])
+        for line, row in zip(lines, result["results"]):
+            self.assertEqual(line["synthetic_acceptance"], "0.9,0.5")
+            self.assertAlmostEqual(float(line["tokens_per_second"]), row["tokens_per_second"], 2)
+        html = page.read_text()
+        xml.etree.ElementTree.fromstring(html.replace("<!DOCTYPE html>", ""))
+        for outside in ["http:", "https:", "<script", "<link", "src=", "url("]:
+            self.assertNotIn(outside, html)
+        self.assertIn("SYNTHETIC ACCEPTANCE", html)
+        self.assertGreaterEqual(html.count("<svg"), 4)
+        self.fail_with(1, "--report: .*nowhere", "bench", "--model", VERIFIER, "--report",
+                       self.folder / "nowhere" / "x.html")
+        self.fail_with(1, "--csv: /dev/null is not a regular file", "bench", "--model", VERIFIER,
+                       "--csv", "/dev/null")
+        self.assertEqual([p for p in self.folder.iterdir() if p.name.endswith(".tmp")], [])
+
+    def test_synthetic_acceptance_by_length(self):
+        lots = ["--draft", DRAFT, "--prompt-tokens", 4, "--limit", 4, "--no-time-split",
+                "--synthetic-acceptance", "length:2.5"]
+        for row in self.bench(*lots, "--draft-tokens", "2,4", max_new_tokens=400)["results"][1:]:
+            self.assertAlmostEqual(row["mean_acceptance_length"], 2.5, delta=0.2)
+        self.fail_with(1, "length:2.5.*at most 2", "bench", "--model", VERIFIER, *lots,
+                       "--draft-tokens", "1")
+        self.fail_with(1, "auto", "bench", "--model", VERIFIER, *lots, "--draft-tokens", "auto")
+
+    def test_interrupt_shows_what_there_is(self):
+        process = subprocess.Popen(
+            [SIDEWINDER, "bench", "--model", str(VERIFIER), "--draft", "ngram", "--prompt-tokens",
+             "4", "--limit", "4000", "--ignore-eos", "--max-new-tokens", "64", "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stderr.readline()  # progress: a twentieth of the work is done
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, error)
+        result = json.loads(out)
+        self.assertTrue(result["interrupted"])
+        self.assertGreater(result["prompts"], 0)
+        self.assertLess(result["prompts"], 4000)
 
 
 class InspectTest(CliTest):
@@ -589,6 +753,21 @@ class EnvironmentTest(CliTest):
                        GOLDENS / "mamba2_groups", "--prompt-ids", "1")
         self.fail_with(1, "device", "generate", "--model", VERIFIER, "--prompt-ids", "1",
                        "--device", "abacus")
+
+    def test_drafts_of_another_vocabulary(self):
+        text, pieces = GOLDENS / "mamba2_text", GOLDENS / "mamba1_pieces"
+        args = ["generate", "--model", text, "--prompt", "the model reads", "--max-new-tokens", 24,
+                "--ignore-eos"]
+        plain = call(*args)
+        drafted = call(*args, "--draft", pieces)
+        self.assertEqual(plain.stdout, drafted.stdout)
+        self.assertIn(b"another vocabulary", drafted.stderr)
+        self.assertNotIn(b"another vocabulary", plain.stderr)
+        result = json.loads(self.succeed(*args, "--draft", pieces, "--json"))
+        self.assertTrue(result["draft_is_retokenized"])
+        table = self.succeed("bench", "--model", text, "--draft", pieces, "--limit", 1,
+                             "--max-new-tokens", 8, "--draft-tokens", 2)
+        self.assertIn("another vocabulary", table)
 
     def test_closed_and_full_stdout(self):
         for redirect in [">&-", "> /dev/full", "| true"]:

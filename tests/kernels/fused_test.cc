@@ -100,7 +100,7 @@ struct Mamba2Mixer {
 // Fewer and more rows than the heads convolve themselves.
 TEST_P(FusedTest, ConvMultiStepMamba2HasTheBitsOfTheTwoOps) {
   for (const MultiStepShape& shape : kMultiStepShapes) {
-    if (!shape.is_mamba2) continue;
+    if (!shape.is_mamba2()) continue;
     for (const int32_t rows : {0, 1, 5, 80}) {
       for (const int num_threads : {1, 3}) {
         SCOPED_TRACE(shape.Name() + ", rows " + std::to_string(rows) + ", threads " +

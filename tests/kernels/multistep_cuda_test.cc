@@ -14,14 +14,13 @@
 #include "tests/testing/device_row_plan.h"
 #include "tests/testing/host_row_plan.h"
 #include "tests/testing/multistep_cases.h"
-#include "tests/testing/tolerance.h"
 
 namespace sidewinder {
 namespace {
 
 using testing::DeviceArray;
 using testing::DeviceRowPlan;
-using testing::ExpectWithin;
+using testing::ExpectMultiStepWithin;
 using testing::GuardedBuffer;
 using testing::HostRowPlan;
 using testing::Implementation;
@@ -32,6 +31,7 @@ using testing::MultiStepShape;
 using testing::MultiStepState;
 using testing::RandomValues;
 using testing::RunMultiStep;
+using testing::StepKind;
 
 constexpr int64_t kGap{MultiStepInputs::kGap};
 
@@ -53,18 +53,34 @@ bool SameBits(const MultiStepState& a, const MultiStepState& b) {
 // Shapes of real layers, besides those of the CPU's tests.
 std::vector<MultiStepShape> Shapes() {
   std::vector<MultiStepShape> shapes(std::begin(kMultiStepShapes), std::end(kMultiStepShapes));
-  shapes.push_back({true, 3, 64, 1, 128});
-  shapes.push_back({true, 2, 36, 2, 129});
-  shapes.push_back({true, 1, 8, 1, 256});
-  shapes.push_back({false, 0, 96, 1, 128});
-  shapes.push_back({false, 0, 33, 1, 33});
-  shapes.push_back({false, 0, 256, 2, 64});   // groups of several blocks
-  shapes.push_back({false, 0, 100, 50, 15});  // nearly all of B that a block can stage
+  shapes.push_back({StepKind::kMamba2, 3, 64, 1, 128});
+  shapes.push_back({StepKind::kMamba2, 2, 36, 2, 129});
+  shapes.push_back({StepKind::kMamba2, 1, 8, 1, 256});
+  shapes.push_back({StepKind::kMamba1, 0, 96, 1, 128});
+  shapes.push_back({StepKind::kMamba1, 0, 33, 1, 33});
+  shapes.push_back({StepKind::kMamba1, 0, 256, 2, 64});   // groups of several blocks
+  shapes.push_back({StepKind::kMamba1, 0, 100, 50, 15});  // nearly all of B that a block can stage
+  shapes.push_back({StepKind::kDeltaNet, 4, 128, 2, 128});
+  shapes.push_back({StepKind::kDeltaNet, 4, 36, 1, 65});
+  shapes.push_back({StepKind::kDeltaNet, 1, 8, 1, 256});
   return shapes;
 }
 
 // Which ops make the step. The fused ones are preceded by what they fuse.
 enum class Form { kPlain, kLinearBFloat16, kLinearFloat16, kConv, kConvFused };
+
+// The form that networks use.
+Form UsualForm(const MultiStepShape& shape) {
+  switch (shape.kind) {
+    case StepKind::kMamba1:
+      return Form::kLinearBFloat16;
+    case StepKind::kMamba2:
+      return Form::kConvFused;
+    case StepKind::kDeltaNet:
+      break;
+  }
+  return Form::kPlain;
+}
 
 // What stands before the step in the fused forms.
 struct Front {
@@ -138,7 +154,7 @@ class MultiStepCudaTest : public testing::CudaTest {
     const DeviceArray<float> a = upload(in.a), d = upload(in.d), bias = upload(in.dt_bias);
     const int64_t rows = host_plan.num_rows();
     const DeviceArray<float> out = Poisoned<float>(rows * shape.inner_dim());
-    if (shape.is_mamba2) {
+    if (shape.is_mamba2()) {
       MultiStepMamba2Params p = Mamba2Params(in, state, plan, out.data());
       p.x = x.data(), p.b = b.data(), p.c = c.data(), p.dt = dt.data();
       p.a = a.data(), p.d = d.data(), p.dt_bias = bias.data();
@@ -148,6 +164,12 @@ class MultiStepCudaTest : public testing::CudaTest {
       } else {
         RunConv(form == Form::kConvFused, front, p);
       }
+    } else if (shape.is_delta_net()) {
+      MultiStepDeltaNetParams p = DeltaNetParams(in, state, plan, out.data());
+      p.q = c.data(), p.k = b.data(), p.v = x.data(), p.beta = z.data(), p.dt = dt.data();
+      p.a = a.data(), p.dt_bias = bias.data();
+      p.state = device_state.state();
+      MultiStepDeltaNet(ctx(), p);
     } else {
       MultiStepMamba1Params p = Mamba1Params(in, state, plan, out.data());
       p.x = x.data(), p.z = z.data(), p.dt = dt.data(), p.b = b.data(), p.c = c.data();
@@ -237,7 +259,7 @@ TEST_F(MultiStepCudaTest, GoldenValues) {
   const float ln2 = std::log(2.0f);
   const float s1 = 2 * ln2, s2 = s1 / 2 + 6 * ln2;
   for (const bool is_mamba2 : {false, true}) {
-    MultiStepInputs in({is_mamba2, 1, 1, 1, 1}, 2, 0);
+    MultiStepInputs in({is_mamba2 ? StepKind::kMamba2 : StepKind::kMamba1, 1, 1, 1, 1}, 2, 0);
     const auto set = [](std::vector<float>& values, float first, float second) {
       values[0] = first;
       values[1 + kGap] = second;
@@ -264,9 +286,10 @@ TEST_F(MultiStepCudaTest, GoldenValues) {
 // sequence and leaves one alone.
 TEST_F(MultiStepCudaTest, MatchesReference) {
   std::vector<MultiStepShape> shapes = Shapes();
-  shapes.push_back({true, 24, 64, 1, 128});
-  shapes.push_back({false, 0, 1536, 1, 16});
-  shapes.push_back({false, 0, 4096, 256, 16});
+  shapes.push_back({StepKind::kMamba2, 24, 64, 1, 128});
+  shapes.push_back({StepKind::kMamba1, 0, 1536, 1, 16});
+  shapes.push_back({StepKind::kMamba1, 0, 4096, 256, 16});
+  shapes.push_back({StepKind::kDeltaNet, 32, 128, 16, 128});
   for (const MultiStepShape& shape : shapes) {
     SCOPED_TRACE(shape.Name());
     constexpr int64_t kSlots{6}, kLog{11};
@@ -279,9 +302,6 @@ TEST_F(MultiStepCudaTest, MatchesReference) {
     MultiStepState actual(shape, kSlots, kLog, 0), expected(shape, kSlots, kLog, 0),
         magnitude(shape, kSlots, kLog, 0);
     ExecutionContext no_context;
-    // softplus(dt + dt_bias) <= 3.1 for the arguments of the cases
-    const double roundings =
-        testing::MultiStepRoundings(26, shape.state_dim, 3.1 * MultiStepInputs::kMaxA);
     for (HostRowPlan* plan : {&first, &second}) {
       const int64_t size = plan->num_rows() * shape.inner_dim();
       std::vector<float> actual_out(size), expected_out(size), magnitude_out(size);
@@ -291,14 +311,9 @@ TEST_F(MultiStepCudaTest, MatchesReference) {
                    expected_out.data());
       RunMultiStep(Implementation::kReference, no_context, in_magnitude, magnitude, plan->plan(),
                    magnitude_out.data());
-      ExpectWithin(actual_out.data(), expected_out.data(), magnitude_out.data(), size, roundings,
-                   "output");
-      ExpectWithin(actual.checkpoint.data(), expected.checkpoint.data(),
-                   magnitude.checkpoint.data(), actual.checkpoint.size(), roundings, "checkpoint");
-      ExpectWithin(actual.log_delta.data(), expected.log_delta.data(), magnitude.log_delta.data(),
-                   actual.log_delta.size(), roundings, "log_delta");
-      EXPECT_TRUE(SameBits(actual.log_x, expected.log_x));
-      EXPECT_TRUE(SameBits(actual.log_b, expected.log_b));
+      ExpectMultiStepWithin(shape, 26, {actual_out.data(), size, actual},
+                            {expected_out.data(), size, expected},
+                            {magnitude_out.data(), size, magnitude});
     }
   }
 }
@@ -364,10 +379,10 @@ class Session {
       std::copy_n(from.begin() + consumed_ * stride, accepted * stride, to.begin());
     };
     take(text_.in.x, rows.in.x, shape.inner_dim());
-    take(text_.in.z, rows.in.z, shape.inner_dim());
+    take(text_.in.z, rows.in.z, shape.z_dim());
     take(text_.in.dt, rows.in.dt, shape.delta_dim());
     take(text_.in.b, rows.in.b, shape.b_dim());
-    take(text_.in.c, rows.in.c, shape.b_dim());
+    take(text_.in.c, rows.in.c, shape.c_dim());
     take(text_.front.low, rows.front.low, text_.front.in_dim);
     take(text_.front.raw, rows.front.raw, ConvDim(shape));
     rows.front.ring = ring_;
@@ -425,7 +440,7 @@ TEST_F(MultiStepCudaTest, AnySplitGivesTheBitsOfOnePass) {
        {Form::kPlain, Form::kLinearBFloat16, Form::kLinearFloat16, Form::kConv, Form::kConvFused}) {
     for (const MultiStepShape& shape : Shapes()) {
       const bool is_conv = form == Form::kConv || form == Form::kConvFused;
-      if (form != Form::kPlain && is_conv != shape.is_mamba2) continue;
+      if (form != Form::kPlain && (is_conv ? !shape.is_mamba2() : !shape.is_mamba1())) continue;
       SCOPED_TRACE(shape.Name() + " form " + std::to_string(static_cast<int>(form)));
       const Text text(shape, form, kTokens, 20, form == Form::kLinearFloat16 ? 35 : 176);
       const int64_t size = kTokens * shape.inner_dim();
@@ -458,7 +473,7 @@ TEST_F(MultiStepCudaTest, ConvolutionFusedOrNotGivesTheSameBits) {
   constexpr int32_t kTokens{60};
   const auto run = [this](auto&&... args) { Run(args...); };
   for (const MultiStepShape& shape : Shapes()) {
-    if (!shape.is_mamba2) continue;
+    if (!shape.is_mamba2()) continue;
     SCOPED_TRACE(shape.Name());
     for (int seed = 0; seed < 6; ++seed) {
       SCOPED_TRACE("seed " + std::to_string(seed));
@@ -490,7 +505,7 @@ TEST_F(MultiStepCudaTest, ProductOfTimeStepsIsExact) {
     for (const int64_t channels : {1, 17, 31, 33, 100}) {
       for (const Form form : {Form::kLinearBFloat16, Form::kLinearFloat16}) {
         SCOPED_TRACE("in_dim " + std::to_string(in_dim) + " channels " + std::to_string(channels));
-        const MultiStepShape shape{false, 0, channels, 1, 16};
+        const MultiStepShape shape{StepKind::kMamba1, 0, channels, 1, 16};
         Text text(shape, form, kRows, 50, in_dim);
         std::mt19937 random(5);
         std::vector<uint16_t> weights(channels * in_dim);
@@ -536,7 +551,7 @@ TEST_F(MultiStepCudaTest, SnapshotsGiveTheBitsOfCheckpointAndLog) {
   const auto run = [this](auto&&... args) { Run(args...); };
   for (const MultiStepShape& shape : Shapes()) {
     SCOPED_TRACE(shape.Name());
-    const Form form = shape.is_mamba2 ? Form::kConvFused : Form::kPlain;
+    const Form form = shape.is_mamba2() ? Form::kConvFused : Form::kPlain;
     const Text text(shape, form, kTokens, 20);
     const int64_t size = kTokens * shape.inner_dim();
     std::vector<float> expected(size), actual(size);
@@ -576,12 +591,15 @@ TEST_F(MultiStepCudaTest, StateAlignmentDoesNotMatter) {
 TEST_F(MultiStepCudaTest, SequencesStandAloneHoweverBlocksAreScheduled) {
   constexpr int32_t kSequences{40}, kLog{9}, kRing{12};
   constexpr int kRuns{20};
-  for (const MultiStepShape& shape :
-       {MultiStepShape{false, 0, 1536, 1, 16}, MultiStepShape{false, 0, 1536, 96, 16},
-        MultiStepShape{false, 0, 1536, 4, 16}, MultiStepShape{true, 24, 64, 1, 128},
-        MultiStepShape{true, 4, 64, 2, 64}}) {
+  for (const MultiStepShape& shape : {MultiStepShape{StepKind::kMamba1, 0, 1536, 1, 16},
+                                      MultiStepShape{StepKind::kMamba1, 0, 1536, 96, 16},
+                                      MultiStepShape{StepKind::kMamba1, 0, 1536, 4, 16},
+                                      MultiStepShape{StepKind::kMamba2, 24, 64, 1, 128},
+                                      MultiStepShape{StepKind::kMamba2, 4, 64, 2, 64},
+                                      MultiStepShape{StepKind::kDeltaNet, 8, 64, 4, 128},
+                                      MultiStepShape{StepKind::kDeltaNet, 12, 33, 3, 16}}) {
     SCOPED_TRACE(shape.Name());
-    const Form form = shape.is_mamba2 ? Form::kConvFused : Form::kLinearBFloat16;
+    const Form form = UsualForm(shape);
     std::vector<SequenceRows> first, second;
     for (int32_t i = 0; i < kSequences; ++i) {
       const int32_t slot = i * 7 % kSequences;  // 7 and 40 have no common factor
@@ -637,11 +655,12 @@ TEST_F(MultiStepCudaTest, SequencesStandAloneHoweverBlocksAreScheduled) {
 TEST_F(MultiStepCudaTest, LongPrefill) {
   constexpr int32_t kTokens{700}, kLog{20}, kRows{9};
   const auto run = [this](auto&&... args) { Run(args...); };
-  for (const MultiStepShape& shape :
-       {MultiStepShape{false, 0, 130, 1, 16}, MultiStepShape{false, 0, 130, 10, 16},
-        MultiStepShape{true, 3, 64, 1, 128}}) {
+  for (const MultiStepShape& shape : {MultiStepShape{StepKind::kMamba1, 0, 130, 1, 16},
+                                      MultiStepShape{StepKind::kMamba1, 0, 130, 10, 16},
+                                      MultiStepShape{StepKind::kMamba2, 3, 64, 1, 128},
+                                      MultiStepShape{StepKind::kDeltaNet, 4, 64, 2, 128}}) {
     SCOPED_TRACE(shape.Name());
-    const Form form = shape.is_mamba2 ? Form::kConvFused : Form::kLinearBFloat16;
+    const Form form = UsualForm(shape);
     const Text text(shape, form, kTokens, 90);
     std::vector<float> expected(kTokens * shape.inner_dim()), actual = expected;
     Session prefill(text, kLog, 0, kLog + 3), decode(text, kLog, 0, kLog + 3);
@@ -657,9 +676,10 @@ TEST_F(MultiStepCudaTest, LongPrefill) {
 }
 
 TEST_F(MultiStepCudaTest, StatesBeyondTheLimitsAreRefused) {
-  for (const MultiStepShape& shape :
-       {MultiStepShape{true, 1, 1, 1, 257}, MultiStepShape{false, 0, 1, 1, 129},
-        MultiStepShape{false, 0, 32, 32, 9}}) {
+  for (const MultiStepShape& shape : {MultiStepShape{StepKind::kMamba2, 1, 1, 1, 257},
+                                      MultiStepShape{StepKind::kMamba1, 0, 1, 1, 129},
+                                      MultiStepShape{StepKind::kMamba1, 0, 32, 32, 9},
+                                      MultiStepShape{StepKind::kDeltaNet, 1, 1, 1, 257}}) {
     SCOPED_TRACE(shape.Name());
     MultiStepState state(shape, 1, 1, 0);
     HostRowPlan plan({Rows(0, 0, 0, 0, 0)});

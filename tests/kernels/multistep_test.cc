@@ -11,12 +11,11 @@
 #include "tests/testing/host_row_plan.h"
 #include "tests/testing/multistep_cases.h"
 #include "tests/testing/simd_backend.h"
-#include "tests/testing/tolerance.h"
 
 namespace sidewinder {
 namespace {
 
-using testing::ExpectWithin;
+using testing::ExpectMultiStepWithin;
 using testing::GuardedBuffer;
 using testing::HostRowPlan;
 using testing::Implementation;
@@ -148,6 +147,60 @@ TEST_P(MultiStepTest, ClampsTimeStepsOfMamba2) {
   EXPECT_EQ(output[1], 2.25f);
 }
 
+// Keys and queries become unit vectors; beta is 1/2, and a row halves the state.
+TEST_P(MultiStepTest, GoldenValuesOfDeltaNet) {
+  const float q[] = {0, 2, 2, 0, 2, 0}, k[] = {2, 0, 2, 0, 0, 2}, v[] = {4, 8, 16};
+  const float zero[] = {0, 0, 0}, a[] = {-1};
+  float checkpoint[2] = {}, log_x[3] = {}, log_delta[3], log_b[6], output[3];
+  HostRowPlan plan({{.slot = 0,
+                     .first_row = 0,
+                     .num_rows = 3,
+                     .checkpoint = 0,
+                     .consumed = 0,
+                     .new_checkpoint = 1}});
+  ExecutionContext ctx = Context(1);
+  MultiStepDeltaNet(ctx, {.q = q,
+                          .k = k,
+                          .v = v,
+                          .beta = zero,
+                          .dt = zero,
+                          .a = a,
+                          .dt_bias = zero,
+                          .output = output,
+                          .num_heads = 1,
+                          .head_dim = 1,
+                          .num_key_heads = 1,
+                          .key_dim = 2,
+                          .q_stride = 2,
+                          .k_stride = 2,
+                          .v_stride = 1,
+                          .beta_stride = 1,
+                          .dt_stride = 1,
+                          .output_stride = 1,
+                          .state = {.checkpoint = checkpoint,
+                                    .log_x = log_x,
+                                    .log_delta = log_delta,
+                                    .log_b = log_b,
+                                    .snapshots = nullptr,
+                                    .log_rows = 3,
+                                    .snapshot_rows = 0},
+                          .plan = plan.plan()});
+  const auto expect = [](float actual, double value) { EXPECT_NEAR(actual, value, 1e-5); };
+  // States behind the rows: (2, 0), (4.5, 0), (2.25, 8).
+  expect(output[0], 0);
+  expect(output[1], 4.5 / std::sqrt(2.0));
+  expect(output[2], 2.25 / std::sqrt(2.0));
+  expect(checkpoint[0], 2);
+  EXPECT_EQ(checkpoint[1], 0);
+  EXPECT_EQ(log_x[0], 0);  // the row of position 0 is in the checkpoint, not in the log
+  expect(log_x[1], 3.5);   // (8 - 1) / 2
+  expect(log_x[2], 8);
+  expect(log_delta[1], -std::log(2.0));
+  expect(log_b[2], 1);
+  expect(log_b[5], 1);
+  EXPECT_EQ(log_b[4], 0);
+}
+
 // Three ragged sequences, twice: the second pass replays what the first one left in the log.
 TEST_P(MultiStepTest, MatchesReference) {
   for (const MultiStepShape& shape : kMultiStepShapes) {
@@ -194,9 +247,6 @@ TEST_P(MultiStepTest, MatchesReference) {
     MultiStepState actual(shape, kSlots, kLog, 0), expected(shape, kSlots, kLog, 0),
         magnitude(shape, kSlots, kLog, 0);
     ExecutionContext ctx = Context(2);
-    // softplus(dt + dt_bias) <= 3.1 for the arguments of the cases
-    const double roundings =
-        testing::MultiStepRoundings(16, shape.state_dim, 3.1 * MultiStepInputs::kMaxA);
     for (HostRowPlan* plan : {&first, &second}) {
       const int64_t size = plan->num_rows() * shape.inner_dim();
       GuardedBuffer actual_out(size), expected_out(size), magnitude_out(size);
@@ -205,14 +255,9 @@ TEST_P(MultiStepTest, MatchesReference) {
                    expected_out.data());
       RunMultiStep(Implementation::kReference, ctx, in_magnitude, magnitude, plan->plan(),
                    magnitude_out.data());
-      ExpectWithin(actual_out.data(), expected_out.data(), magnitude_out.data(), size, roundings,
-                   "output");
-      ExpectWithin(actual.checkpoint.data(), expected.checkpoint.data(),
-                   magnitude.checkpoint.data(), actual.checkpoint.size(), roundings, "checkpoint");
-      ExpectWithin(actual.log_delta.data(), expected.log_delta.data(), magnitude.log_delta.data(),
-                   actual.log_delta.size(), roundings, "log_delta");
-      EXPECT_TRUE(SameBits(actual.log_x.data(), expected.log_x.data(), actual.log_x.size()));
-      EXPECT_TRUE(SameBits(actual.log_b.data(), expected.log_b.data(), actual.log_b.size()));
+      ExpectMultiStepWithin(shape, 16, {actual_out.data(), size, actual},
+                            {expected_out.data(), size, expected},
+                            {magnitude_out.data(), size, magnitude});
       EXPECT_TRUE(actual_out.Intact() && actual.Intact());
     }
   }
@@ -241,10 +286,10 @@ class Session {
       std::copy_n(from.begin() + consumed_ * stride, accepted * stride, to.begin());
     };
     take(text_.x, rows.x, shape.inner_dim());
-    take(text_.z, rows.z, shape.inner_dim());
+    take(text_.z, rows.z, shape.z_dim());
     take(text_.dt, rows.dt, shape.delta_dim());
     take(text_.b, rows.b, shape.b_dim());
-    take(text_.c, rows.c, shape.b_dim());
+    take(text_.c, rows.c, shape.c_dim());
     GuardedBuffer out(num_rows * shape.inner_dim());
     RunMultiStep(Implementation::kBackend, ctx, rows, state_, plan.plan(), out.data());
     EXPECT_TRUE(out.Intact() && state_.Intact());

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -133,6 +134,43 @@ TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
     ASSERT_EQ(std::memcmp(actual.data(), all.data() + (kRows - 1) * c.dim, c.dim * sizeof(float)),
               0);
     for (int64_t i = c.dim; i < stride; ++i) ASSERT_TRUE(std::isnan(actual[i]));
+  }
+}
+
+// In place over parts of a row, as the inner norms of Mamba-1.
+TEST_F(RmsNormCudaTest, ThreeNormsInALaunchAreThoseOneByOne) {
+  constexpr int32_t kRows{9};
+  for (const auto& [rank, state] : {std::pair(int64_t{256}, int64_t{16}), {3, 5}, {48, 16}}) {
+    const int64_t stride = rank + 2 * state;
+    const std::vector<float> rows = RandomValues(kRows * stride, 5, -3, 3);
+    const auto weight = Upload(RandomValues(rank, 6));
+    const auto num_rows = Upload(std::vector<int32_t>{kRows});
+    const auto run = [&](const auto& apply) {
+      const auto values = Upload(rows);
+      const auto norm = [&](int64_t first, int64_t dim, const float* of) {
+        return RmsNormParams{.input = values.data() + first,
+                             .gate = nullptr,
+                             .weight = of,
+                             .output = values.data() + first,
+                             .dim = dim,
+                             .group_dim = dim,
+                             .input_stride = stride,
+                             .gate_stride = 0,
+                             .output_stride = stride,
+                             .eps = 1e-6f,
+                             .num_rows = num_rows.data(),
+                             .max_rows = kRows};
+      };
+      apply(RmsNorm3Params{{norm(0, rank, weight.data()), norm(rank, state, nullptr),
+                            norm(rank + state, state, nullptr)}});
+      return values.Download();
+    };
+    const std::vector<float> together = run([&](const RmsNorm3Params& p) { RmsNorm3(ctx(), p); });
+    const std::vector<float> apart = run([&](const RmsNorm3Params& p) {
+      for (const RmsNormParams& norm : p.norms) RmsNorm(ctx(), norm);
+    });
+    EXPECT_EQ(together, apart) << rank;
+    EXPECT_NE(together, rows);
   }
 }
 

@@ -128,7 +128,11 @@ TEST_F(SamplingCudaTest, GreedyVerdictsAreTheCpus) {
     for (uint32_t seed = 0; seed < 3; ++seed) {
       RoundState state = RandomRound(shape, seed + 10, 0);
       for (SlotControl& slot : state.slots) {
-        if (seed == 2) slot.synthetic_acceptance = static_cast<float>(slot.rounds % 5) / 4;
+        if (seed == 2) {
+          for (int32_t j = 0; j < kMaxDraft; ++j) {
+            slot.synthetic_acceptance[j] = static_cast<float>((slot.rounds + j) % 5) / 4;
+          }
+        }
       }
       PlanVerify(state);
       const std::vector<float> logits = LogitsFor(state, seed + 20, 5);
@@ -369,7 +373,7 @@ TEST_F(SamplingCudaTest, VerdictsOfMixedSlotsAgreeWithTheCpu) {
         slot.top_p = f.top_p;
         slot.min_p = f.min_p;
         slot.coupled = slot.accepted % 2;
-        if (slot.accepted % 5 == 0) slot.synthetic_acceptance = 0.6f;
+        if (slot.accepted % 5 == 0) std::fill_n(slot.synthetic_acceptance, kMaxDraft, 0.6f);
       }
       PlanVerify(state);
       const std::vector<float> logits =

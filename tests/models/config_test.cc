@@ -445,13 +445,15 @@ TEST(SyntheticConfigTest, EveryPresetParsesAndRoundTrips) {
 }
 
 TEST(GoldenConfigTest, RealFilesLoadAndRoundTrip) {
-  for (const testing::GoldenModel& model : testing::ReadModelGoldens()) {
-    SW_ASSERT_OK_AND_ASSIGN(const ModelConfig config, LoadConfig(model.folder));
-    EXPECT_EQ(Name(config.family), model.family) << model.name;
-    EXPECT_EQ(config.vocab_size, model.vocab_size) << model.name;
-    EXPECT_EQ(config.vocab_limit, model.vocab_limit) << model.name;
-    EXPECT_EQ(config.tie_embeddings, model.tied) << model.name;
-    ExpectRoundTrip(config, model.name);
+  for (const char* list : {"cases.json", "hybrid_cases.json"}) {
+    for (const testing::GoldenModel& model : testing::ReadModelGoldens(list)) {
+      SW_ASSERT_OK_AND_ASSIGN(const ModelConfig config, LoadConfig(model.folder));
+      EXPECT_EQ(Name(config.family), model.family) << model.name;
+      EXPECT_EQ(config.vocab_size, model.vocab_size) << model.name;
+      EXPECT_EQ(config.vocab_limit, model.vocab_limit) << model.name;
+      EXPECT_EQ(config.tie_embeddings, model.tied) << model.name;
+      ExpectRoundTrip(config, model.name);
+    }
   }
 }
 

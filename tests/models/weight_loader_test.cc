@@ -127,6 +127,34 @@ TEST(WeightLoaderTest, SurplusTensorsAreNamed) {
                              Not(HasSubstr("inv_freq")))));
 }
 
+TEST(WeightLoaderTest, IgnoredTensorsMayBeLeft) {
+  SafetensorsBuilder builder;
+  builder.Add("w", {1}, {2}).Add("mtp.norm", {1}, {2}).Add("x.mtp.norm", {1}, {2});
+  WeightLoader loader(Reader(builder.Build()));
+  loader.Ignore("mtp.");
+  SW_EXPECT_OK(loader.Vector("w", {1}));
+  EXPECT_THAT(std::move(loader).Finish(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("1 tensors"), HasSubstr("\"x.mtp.norm\""))));
+}
+
+TEST(WeightLoaderTest, StacksAndReordersRows) {
+  const auto reader = Reader(SafetensorsBuilder()
+                                 .Add("a", {2, 2}, {1, 2, 3, 4})
+                                 .Add("b", "BF16", {1, 2}, BytesOf<uint16_t>({0x40a0, 0x40c0}))
+                                 .Build());
+  WeightLoader loader(reader);
+  SW_ASSERT_OK_AND_ASSIGN(const WeightView stacked, loader.Stacked({"a", "b"}, {2, 1}, 2));
+  SW_ASSERT_OK_AND_ASSIGN(const WeightView reordered,
+                          loader.Reordered({"a", "b"}, {2, 1}, 2, {1, 2, 0}));
+  SW_ASSERT_OK_AND_ASSIGN(const WeightView one, loader.Reordered({"a"}, {2}, 2, {1, 0}));
+  EXPECT_THAT(Values<float>(stacked), ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(Values<float>(reordered), ElementsAre(3, 4, 5, 6, 1, 2));
+  EXPECT_THAT(Values<float>(one), ElementsAre(3, 4, 1, 2));
+  EXPECT_THAT(loader.Reordered({"a", "b"}, {2, 2}, 2, {0, 1, 2, 3}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("\"b\" is [1, 2]")));
+}
+
 TEST(WeightLoaderTest, ConvertsMatrices) {
   const std::vector<float> values = {1.0f, 1.00390625f, -3.0e5f, 0x1p-25f, 0.1f};
   std::vector<uint16_t> brain, half;

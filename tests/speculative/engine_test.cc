@@ -239,13 +239,74 @@ TEST(EngineTest, SyntheticAcceptanceCountsAsAsked) {
   for (const double probability : {0.0, 0.75, 1.0}) {
     auto engine = MakeEngine({.drafter = DrafterOptions::FromModel(TestModel("mamba1_tied")),
                               .draft_tokens = 3,
-                              .synthetic_acceptance = probability});
+                              .synthetic_acceptance = {probability}});
     const GenerateResult result = Complete(*engine, request);
     EXPECT_EQ(result.tokens.size(), 1000u);
     ASSERT_FALSE(result.stats.AcceptanceByPosition().empty());
     // The share of some 400 lots: a standard deviation is 0.02.
     EXPECT_NEAR(result.stats.AcceptanceByPosition().front(), probability, 0.1);
   }
+}
+
+TEST(EngineTest, SyntheticAcceptanceGoesByPosition) {
+  const std::vector<double> rates{0.9, 0.6, 0.3};  // the last one for the fourth, too
+  auto engine = MakeEngine({.drafter = DrafterOptions::FromModel(TestModel("mamba1_tied")),
+                            .draft_tokens = 4,
+                            .synthetic_acceptance = rates});
+  const GenerateResult result =
+      Complete(*engine, {.prompt = kPrompt, .max_new_tokens = 6000, .ignore_eos = true});
+  const std::vector<double> given_reached = result.stats.ConditionalAcceptanceByPosition();
+  const std::vector<double> by_position = result.stats.AcceptanceByPosition();
+  ASSERT_EQ(given_reached.size(), 4u);
+  double product = 1;
+  for (int j = 0; j < 4; ++j) {
+    // Some 2000 lots for the first, 300 for the last: standard deviations of 0.007 and 0.03.
+    const double rate = rates[std::min(j, 2)];
+    EXPECT_NEAR(given_reached[j], rate, j < 2 ? 0.04 : 0.1) << j;
+    EXPECT_NEAR(by_position[j], product *= rate, 0.05) << j;
+    EXPECT_LE(result.stats.reached_at[j], result.stats.drafted_at[j]);
+  }
+  EXPECT_EQ(result.stats.reached_at[0], result.stats.drafted_at[0]);
+}
+
+TEST(EngineTest, ProfileOfRounds) {
+  const Request request{.prompt = kPrompt, .max_new_tokens = 40, .ignore_eos = true};
+  for (const CheckpointPolicy policy :
+       {CheckpointPolicy::kEveryRound, CheckpointPolicy::kWhenLogFull,
+        CheckpointPolicy::kSnapshotPerToken}) {
+    auto engine = MakeEngine({.drafter = DrafterOptions::FromModel(TestModel("mamba1_tied")),
+                              .draft_tokens = 3,
+                              .max_sequences = 2,
+                              .checkpoint_policy = policy,
+                              .profile_rounds = true});
+    const GenerateResult result = Complete(*engine, request);
+    EXPECT_EQ(result.tokens, Plain(request).tokens);
+    const RoundProfile& profile = engine->profile();
+    EXPECT_EQ(profile.rounds, result.stats.rounds);
+    EXPECT_EQ(profile.sequences, profile.rounds);
+    EXPECT_EQ(profile.rows, result.stats.drafted + result.stats.rounds);
+    EXPECT_GT(profile.draft_ms, 0);
+    EXPECT_GT(profile.verify_ms, 0);
+    EXPECT_GT(profile.commit_ms(), 0);
+    EXPECT_LE(profile.total_ms(), result.stats.ttft_ms + result.stats.decode_ms);
+    if (policy == CheckpointPolicy::kSnapshotPerToken) {
+      EXPECT_EQ(profile.states_written, profile.rows);
+      EXPECT_EQ(profile.logged_rows, 0);
+    } else if (policy == CheckpointPolicy::kEveryRound) {
+      // Every pass folds what was committed, the pending token included, and logs the proposals.
+      EXPECT_EQ(profile.states_written, profile.rounds);
+      EXPECT_EQ(profile.logged_rows, result.stats.drafted);
+      EXPECT_LE(profile.replayed_rows, result.stats.accepted);
+    } else {
+      EXPECT_LT(profile.states_written, profile.rounds);
+      EXPECT_GT(profile.replayed_rows, result.stats.accepted);
+    }
+    engine->ResetProfile();
+    EXPECT_EQ(engine->profile().rounds, 0);
+  }
+  auto engine = MakeEngine({});
+  Complete(*engine, request);
+  EXPECT_EQ(engine->profile().rounds, 0);  // not asked for
 }
 
 TEST(EngineTest, CoupledSamplingIsTheSameForEveryDrafter) {
@@ -483,8 +544,8 @@ TEST(EngineTest, BadOptionsAreRefused) {
   refuse({.model = model, .checkpoint_stride = 0}, "checkpoint_stride");
   refuse({.model = model, .prefill_chunk = -1}, "prefill_chunk");
   refuse({.model = model, .num_threads = -1}, "num_threads");
-  refuse({.model = model, .synthetic_acceptance = 1.5}, "synthetic_acceptance is 1.5");
-  refuse({.model = model, .synthetic_acceptance = std::nan("")}, "synthetic_acceptance");
+  refuse({.model = model, .synthetic_acceptance = {0.5, 1.5}}, "synthetic_acceptance is 1.5");
+  refuse({.model = model, .synthetic_acceptance = {std::nan("")}}, "synthetic_acceptance");
   refuse({.model = model, .drafter = DrafterOptions::Ngram(0, 3)}, "ngram");
   refuse({.model = model, .drafter = DrafterOptions::FromModel(nullptr)}, "no draft model");
   refuse({.model = model, .drafter = DrafterOptions::FromModel(TestModel("mamba2_odd"))},

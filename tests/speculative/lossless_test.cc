@@ -277,19 +277,42 @@ constexpr ModelCase kModels[] = {
     {"mamba1_conv2", "float32", "mamba1_conv3"},  {"mamba2_tied", "float32", "mamba1_tied"},
     {"mamba2_tied", "float16", "mamba2_sharded"}, {"mamba2_groups", "bfloat16", "mamba2_groups"}};
 
-INSTANTIATE_TEST_SUITE_P(
-    Matrix, LosslessTest,
-    ::testing::Combine(::testing::ValuesIn(testing::kDevices), ::testing::ValuesIn(kModels),
-                       ::testing::Values(DrafterKind::kNone, DrafterKind::kSameModel,
-                                         DrafterKind::kOtherModel, DrafterKind::kNgram,
-                                         DrafterKind::kRight, DrafterKind::kWrong,
-                                         DrafterKind::kAlternating, DrafterKind::kEmpty,
-                                         DrafterKind::kRandom)),
-    [](const auto& info) {
-      const ModelCase& model = std::get<1>(info.param);
-      return std::string(std::get<0>(info.param)) + "_" + model.name + "_" + model.dtype + "_" +
-             kDrafterNames[static_cast<int>(std::get<2>(info.param))];
-    });
+// The other families; each draft is of another one.
+constexpr ModelCase kHybrids[] = {{"falcon_mamba_tied", "bfloat16", "mamba1_bias"},
+                                  {"zamba2_two_blocks", "float32", "falcon_mamba_tied"},
+                                  {"zamba2_one_block", "bfloat16", "mamba1_tied"},
+                                  {"jamba_experts", "bfloat16", "llama_llama3"},
+                                  {"mamba2_in_llama", "bfloat16", "mamba2_tied"},
+                                  {"mamba_in_llama", "bfloat16", "mamba_in_llama"},
+                                  {"llama_llama3", "float32", "jamba_experts"},
+                                  {"mistral_window", "bfloat16", "mistral_window"},
+                                  {"bamba_groups", "float32", "falcon_h1_norm_first"},
+                                  {"granite_experts", "bfloat16", "bamba_plain"},
+                                  {"nemotron_experts", "bfloat16", "granite_experts"},
+                                  {"falcon_h1_norm_last", "bfloat16", "falcon_h1_norm_last"},
+                                  {"qwen3_next_experts", "float32", "nemotron_mlp"}};
+
+constexpr DrafterKind kDrafters[] = {
+    DrafterKind::kNone,        DrafterKind::kSameModel, DrafterKind::kOtherModel,
+    DrafterKind::kNgram,       DrafterKind::kRight,     DrafterKind::kWrong,
+    DrafterKind::kAlternating, DrafterKind::kEmpty,     DrafterKind::kRandom};
+
+std::string CaseName(const ::testing::TestParamInfo<LosslessTest::ParamType>& info) {
+  const ModelCase& model = std::get<1>(info.param);
+  return std::string(std::get<0>(info.param)) + "_" + model.name + "_" + model.dtype + "_" +
+         kDrafterNames[static_cast<int>(std::get<2>(info.param))];
+}
+
+INSTANTIATE_TEST_SUITE_P(Matrix, LosslessTest,
+                         ::testing::Combine(::testing::ValuesIn(testing::kDevices),
+                                            ::testing::ValuesIn(kModels),
+                                            ::testing::ValuesIn(kDrafters)),
+                         CaseName);
+INSTANTIATE_TEST_SUITE_P(Hybrids, LosslessTest,
+                         ::testing::Combine(::testing::ValuesIn(testing::kDevices),
+                                            ::testing::ValuesIn(kHybrids),
+                                            ::testing::ValuesIn(kDrafters)),
+                         CaseName);
 
 }  // namespace
 }  // namespace sidewinder

@@ -25,7 +25,7 @@ class RoundOpsTest : public ::testing::Test {
       slot.tokens = tokens_[&slot - slots_];
       slot.max_tokens = 64;
       slot.draft_tokens = 4;
-      slot.synthetic_acceptance = -1.0f;
+      slot.synthetic_acceptance[0] = -1.0f;
     }
     control_ = {.slots = slots_,
                 .draft_probs = nullptr,
@@ -302,7 +302,7 @@ TEST_F(RoundOpsTest, NgramProposesWhatFollowedTheLatestMatch) {
   EXPECT_THAT(propose({1, 2, 3, 9, 3}, 3, 2, 3), IsEmpty());  // one token is not enough
   EXPECT_THAT(propose({1}, 3, 1, 3), IsEmpty());
   EXPECT_THAT(propose({1, 1}, 0, 1, 3), IsEmpty());
-  slots_[0].synthetic_acceptance = 0.5f;  // lots need something to decide about
+  slots_[0].synthetic_acceptance[0] = 0.5f;  // lots need something to decide about
   EXPECT_THAT(propose({1, 2, 3, 4}, 3, 1, 3), ElementsAre(4, 4, 4));
   EXPECT_THAT(propose({1, 2, 3, 1}, 2, 1, 3), ElementsAre(2, 3));
 }

@@ -48,7 +48,7 @@ struct OneSlot {
     slot.temperature = 1.0f;
     slot.top_p = 1.0f;
     slot.seed = 1234;
-    slot.synthetic_acceptance = -1.0f;
+    slot.synthetic_acceptance[0] = -1.0f;
     draft_probs.resize(kMaxDraft * kVocab);
     control = {.slots = &slot,
                .draft_probs = draft_probs.data(),
@@ -192,7 +192,7 @@ TEST(SyntheticAcceptanceTest, CountsFollowTheProbability) {
     for (const float p : {0.0f, 0.3f, 0.8f, 1.0f}) {
       OneSlot one(kDrafted);
       one.slot.temperature = temperature;
-      one.slot.synthetic_acceptance = p;
+      std::fill_n(one.slot.synthetic_acceptance, kMaxDraft, p);
       std::vector<int64_t> counts(kDrafted + 1);
       for (uint32_t round = 0; round < kRounds; ++round) {
         one.Reset(round, kDrafted);

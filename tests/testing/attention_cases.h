@@ -90,6 +90,16 @@ class KvPages {
     }
   }
 
+  // Keys and values of [begin, end) of a slot to what memory holds that nothing was stored in.
+  void Poison(int64_t slot, int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      for (int64_t g = 0; g < shape_.num_kv_heads; ++g) {
+        std::memset(At(slot, p, key_offset_, g), 0xff, row_bytes());
+        std::memset(At(slot, p, value_offset_, g), 0xff, row_bytes());
+      }
+    }
+  }
+
   // Makes all values (not keys) of [0, positions) of a slot positive.
   void MakeValuesPositive(int64_t slot, int64_t positions) {
     for (int64_t p = 0; p < positions; ++p) {
@@ -124,14 +134,15 @@ class AttentionPass {
  public:
   // The positions before a sequence's rows are in the cache. `round_queries`: they lose nothing
   // when they are rounded to bfloat16 (if the op does not change them before).
+  // `min_slots`, `min_positions`: what the cache has room for even if the sequences need less.
   AttentionPass(const AttentionShape& shape, std::vector<SequenceRows> sequences, uint32_t seed,
-                bool round_queries = false)
+                bool round_queries = false, int64_t min_slots = 1, int64_t min_positions = 1)
       : shape_(shape),
         plan_(std::move(sequences)),
-        cache_(shape, Slots(plan_), Positions(plan_)),
+        cache_(shape, std::max(min_slots, Slots(plan_)), std::max(min_positions, Positions(plan_))),
         stride_((shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim + 3),
         output_stride_(shape.num_heads * shape.head_dim + 2),
-        inputs_(RandomValues(plan_.num_rows() * stride_, seed)),
+        inputs_(RandomValues(std::max(1, plan_.num_rows()) * stride_, seed)),
         query_norm_(RandomValues(shape.head_dim, seed + 1, 0.5f, 1.5f)),
         key_norm_(RandomValues(shape.head_dim, seed + 2, 0.5f, 1.5f)),
         output_(plan_.num_rows() * output_stride_, 77) {
@@ -203,6 +214,45 @@ class AttentionPass {
   const std::vector<float>& query_norm() const { return query_norm_; }
   const std::vector<float>& key_norm() const { return key_norm_; }
   const std::vector<float>& inv_freq() const { return inv_freq_; }
+
+  // Rows [begin, begin + num_rows) of the one sequence of this pass, after it was run, as a pass of
+  // their own over the cache that it left, behind other sequences in other slots. The cache holds
+  // nothing of them yet.
+  AttentionPass Part(int32_t begin, int32_t num_rows, std::vector<SequenceRows> others,
+                     uint32_t seed) const {
+    const SequenceRows& seq = plan_.sequence(0);
+    const int64_t end = seq.consumed + seq.num_rows;
+    others.push_back(AttentionRows(seq.slot, num_rows, seq.consumed + begin));
+    AttentionPass part(shape_, std::move(others), seed, false, cache_.slots(), end);
+    part.cache_ = cache_;
+    part.cache_.Poison(seq.slot, seq.consumed + begin, end);
+    part.query_norm_ = query_norm_;
+    part.key_norm_ = key_norm_;
+    std::copy_n(inputs_.begin() + begin * stride_, num_rows * stride_,
+                part.inputs_.end() - num_rows * stride_);
+    return part;
+  }
+
+  // That the last sequence of `part`, which was run, has the bits of this pass.
+  void ExpectSameBits(AttentionPass& part, int32_t begin, int32_t num_rows) {
+    EXPECT_EQ(std::memcmp(part.output_.data() + (part.num_rows() - num_rows) * output_stride_,
+                          output_.data() + begin * output_stride_,
+                          num_rows * output_stride_ * sizeof(float)),
+              0)
+        << "output of rows " << begin << " to " << begin + num_rows;
+    const SequenceRows& seq = plan_.sequence(0);
+    for (int64_t p = seq.consumed + begin; p < seq.consumed + begin + num_rows; ++p) {
+      for (int64_t g = 0; g < shape_.num_kv_heads; ++g) {
+        for (const int64_t offset : {cache_.key_offset(), cache_.value_offset()}) {
+          EXPECT_EQ(
+              std::memcmp(part.cache_.At(seq.slot, p, offset, g), cache_.At(seq.slot, p, offset, g),
+                          shape_.head_dim * SizeOf(shape_.dtype)),
+              0)
+              << "cache of position " << p;
+        }
+      }
+    }
+  }
 
   // What the reference makes of a copy: outputs and cache.
   AttentionPass Expected() const {

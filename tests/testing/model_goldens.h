@@ -1,5 +1,6 @@
 // The tiny checkpoints of tests/goldens/models with the logits and greedy texts they must give;
-// tools/goldens/make_model_goldens.py writes them and says how they came about.
+// tools/goldens/make_model_goldens.py and make_hybrid_goldens.py write them and say how they came
+// about.
 #ifndef SIDEWINDER_TESTS_TESTING_MODEL_GOLDENS_H_
 #define SIDEWINDER_TESTS_TESTING_MODEL_GOLDENS_H_
 
@@ -36,10 +37,11 @@ struct GoldenText {
 struct GoldenModel {
   std::string name;    // e.g. "mamba2_groups"
   std::string folder;  // path of the model folder
-  std::string family;  // "mamba" or "mamba2"
+  std::string family;  // a name of ModelFamily
   int64_t vocab_size = 0;
   int64_t vocab_limit = 0;
   bool tied = false;         // no lm_head.weight in the folder
+  double tolerance = 2e-4;   // of logits, as a share of max_abs_logit
   double max_abs_logit = 0;  // over the logits of all prompts
   double min_top_gap = 0;    // of the two largest logits in the greedy runs, share of max_abs_logit
   std::vector<GoldenPrompt> prompts;
@@ -49,11 +51,12 @@ struct GoldenModel {
   friend void PrintTo(const GoldenModel& model, std::ostream* out) { *out << model.name; }
 };
 
-inline std::vector<GoldenModel> ReadModelGoldens() {
+// `list` is a file beside the folders.
+inline std::vector<GoldenModel> ReadModelGoldens(const std::string& list) {
   const std::string root = SourceDir() + "/tests/goldens/models/";
-  std::ifstream file(root + "cases.json");
+  std::ifstream file(root + list);
   const std::string text((std::istreambuf_iterator<char>(file)), {});
-  const absl::StatusOr<Json> json = ParseJson(text, root + "cases.json");
+  const absl::StatusOr<Json> json = ParseJson(text, root + list);
   SW_CHECK(json.ok()) << json.status();
   std::vector<GoldenModel> models;
   for (const Json& entry : json->at("models")) {
@@ -64,6 +67,7 @@ inline std::vector<GoldenModel> ReadModelGoldens() {
     model.vocab_size = entry.at("vocab_size");
     model.vocab_limit = entry.at("vocab_limit");
     model.tied = entry.at("tied");
+    model.tolerance = entry.value("tolerance", model.tolerance);
     model.max_abs_logit = entry.at("max_abs_logit");
     model.min_top_gap = entry.at("min_top_gap");
     const NpyMatrix logits = ReadNpy(model.folder + "/golden_logits.npy");
@@ -84,6 +88,15 @@ inline std::vector<GoldenModel> ReadModelGoldens() {
     for (const Json& item : entry.value("texts", Json::array())) {
       model.texts.push_back({item.at("text"), item.at("tokens")});
     }
+    models.push_back(std::move(model));
+  }
+  return models;
+}
+
+// Mamba-1 and Mamba-2, then the other families.
+inline std::vector<GoldenModel> ReadModelGoldens() {
+  std::vector<GoldenModel> models = ReadModelGoldens("cases.json");
+  for (GoldenModel& model : ReadModelGoldens("hybrid_cases.json")) {
     models.push_back(std::move(model));
   }
   return models;

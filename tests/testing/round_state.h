@@ -47,7 +47,7 @@ struct RoundState {
     for (SlotControl& slot : slots) {
       slot.max_tokens = s.max_tokens;
       slot.top_p = 1.0f;
-      slot.synthetic_acceptance = -1.0f;
+      slot.synthetic_acceptance[0] = -1.0f;
     }
   }
 

@@ -22,6 +22,13 @@
 //               rounded sum: its condition number is at most |argument|, 20 for the arguments that
 //               tests use, plus 8 for the functions inside: 28 u. The output adds state_dim
 //               products, D x and the gate.
+//   DeltaNet    relative to the longest column of a state. Keys have length 1 and beta is below 1,
+//               so a step makes no column longer, nor an error in it, but for m, of at most |v| <=
+//               1: after `steps` rows columns are at most that long, and the errors of the steps
+//               add up. Those of a step: 17 of the decay, as x e^-x <= 0.37; key_dim / 2 + 6 of the
+//               key's norm, twice; key_dim of the sum under the key; sigmoid, difference, product
+//               and update 24 for what they meet. The output adds key_dim products, of a query of
+//               length key_dim^-1/2
 //   RouteExperts  exponentials of differences up to `range`, each rounded once: range + 4, in the
 //               numerator and in the sum of num_experts positive terms; the same again in the sum
 //               of the num_chosen weights that normalises; two quotients, the scale
@@ -59,6 +66,14 @@ constexpr double MultiStepRoundings(int64_t steps, int64_t state_dim, double max
   constexpr double kDelta{28};
   return static_cast<double>(steps) * (6 + (kDelta + 2) * max_exponent) + kDelta +
          static_cast<double>(state_dim) + 10;
+}
+inline constexpr double kDeltaNetStepRoundings{30};  // of g
+constexpr double DeltaNetKeyRoundings(int64_t key_dim) {
+  return static_cast<double>(key_dim) / 2 + 6;
+}
+constexpr double DeltaNetRoundings(int64_t steps, int64_t key_dim) {
+  const double keys = static_cast<double>(key_dim) + DeltaNetKeyRoundings(key_dim);
+  return static_cast<double>(steps) * (keys + DeltaNetKeyRoundings(key_dim) + 41) + keys;
 }
 constexpr double RouteExpertsRoundings(double range, int64_t num_experts, int64_t num_chosen) {
   return 2 * (2 * (range + 4) + static_cast<double>(num_experts)) +

@@ -61,6 +61,7 @@ class Case:
     eps: float = 1e-5
     dtype: torch.dtype = torch.float32
     keep_float32: tuple = ()  # endings of tensor names that stay float32
+    bos: int = 0
     eos: object = 0
     more_eos: object = None  # of generation_config.json
     original: bool = False  # state-spaces naming
@@ -68,7 +69,8 @@ class Case:
     shard_size: str = "1GB"
     seed: int = 0
     config_extra: dict = field(default_factory=dict)
-    tokenizer: bool = False
+    tokenizer: str = ""  # "bytes": byte-level BPE; "pieces": as converted from SentencePiece
+    faint: int = 0  # rows of the embedding, from 0 on, that are scaled down: seldom chosen
 
     def __post_init__(self):
         self.inner = self.inner or (self.heads * self.head_dim if self.heads else 2 * self.hidden)
@@ -109,7 +111,9 @@ CASES = [
     Case("mamba2_odd", "mamba2", hidden=36, layers=2, vocab=67, state=12, heads=3, head_dim=24,
          groups=3, conv=3),
     Case("mamba2_text", "mamba2", hidden=32, layers=2, vocab=64, state=8, heads=4, head_dim=16,
-         tokenizer=True),
+         tokenizer="bytes"),
+    Case("mamba1_pieces", "mamba", hidden=24, layers=2, vocab=340, state=8, tokenizer="pieces",
+         faint=259, bos=1, eos=2),
 ]
 
 TOKENIZER_TEXT = ("the model reads a word and then guesses the next word",
@@ -167,6 +171,7 @@ def random_weights(case: Case, seed: int) -> dict:
         elif "embedding" in name or "lm_head" in name:
             value = 0.3 * noise
             value[case.vocab_limit:] *= 3  # padding would win if it were not masked
+            value[:case.faint] *= 0.5
         else:
             value = 1.2 * noise / math.sqrt(shape[-1])
         dtype = torch.float32 if name.endswith(case.keep_float32 or ("?",)) else case.dtype
@@ -297,7 +302,7 @@ def transformers_model(case: Case, weights: dict):
     common = dict(hidden_size=case.hidden, num_hidden_layers=case.layers, vocab_size=case.vocab,
                   state_size=case.state, conv_kernel=case.conv, use_bias=case.bias,
                   use_conv_bias=case.conv_bias, tie_word_embeddings=case.tied,
-                  layer_norm_epsilon=case.eps, bos_token_id=0, pad_token_id=0,
+                  layer_norm_epsilon=case.eps, bos_token_id=case.bos, pad_token_id=0,
                   eos_token_id=case.eos)
     if case.family == "mamba":
         if case.inner != 2 * case.hidden:
@@ -332,27 +337,64 @@ def original_config(case: Case) -> dict:
 
 
 def tiny_tokenizer(case: Case) -> tokenizers.Tokenizer:
-    """Byte-level BPE over the characters of a few sentences: as many ids as the model has rows."""
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=case.vocab, special_tokens=["<|endoftext|>"], initial_alphabet=["\u010a"],
-        show_progress=False)
-    tokenizer.train_from_iterator(TOKENIZER_TEXT, trainer)
+    """Trained on a few sentences: as many ids as the model has rows."""
+    tokenizer = byte_tokenizer(case) if case.tokenizer == "bytes" else piece_tokenizer(case)
     if tokenizer.get_vocab_size() != case.vocab:
         raise RuntimeError(f"{case.name}: the tokenizer has {tokenizer.get_vocab_size()} ids")
     return tokenizer
 
 
+def byte_tokenizer(case: Case) -> tokenizers.Tokenizer:
+    """Byte-level BPE over the characters of the sentences."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=case.vocab, special_tokens=[SPECIALS["bytes"]["eos_token"]],
+        initial_alphabet=["\u010a"], show_progress=False)
+    tokenizer.train_from_iterator(TOKENIZER_TEXT, trainer)
+    return tokenizer
+
+
+def piece_tokenizer(case: Case) -> tokenizers.Tokenizer:
+    """Pieces with U+2581 for spaces, a token for each of the 256 bytes, <s> before every text."""
+    mark = "\u2581"
+    specials = ["<unk>", "<s>", "</s>"]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="always")
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=case.vocab, special_tokens=specials + [f"<0x{b:02X}>" for b in range(256)],
+        show_progress=False)
+    tokenizer.train_from_iterator(TOKENIZER_TEXT, trainer)
+    data = json.loads(tokenizer.to_str())
+    data["model"].update(byte_fallback=True, fuse_unk=True)
+    data["pre_tokenizer"] = None
+    data["added_tokens"] = [t for t in data["added_tokens"] if t["content"] in specials]
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(data))
+    tokenizer.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.Prepend(mark), tokenizers.normalizers.Replace(" ", mark)])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    tokenizer.decoder = tokenizers.decoders.Sequence(
+        [tokenizers.decoders.Replace(mark, " "), tokenizers.decoders.ByteFallback(),
+         tokenizers.decoders.Fuse(), tokenizers.decoders.Strip(" ", 1, 0)])
+    return tokenizer
+
+
+SPECIALS = {
+    "bytes": {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>",
+              "unk_token": "<|endoftext|>", "add_prefix_space": False,
+              "clean_up_tokenization_spaces": False, "tokenizer_class": "GPTNeoXTokenizer"},
+    "pieces": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+               "clean_up_tokenization_spaces": False, "tokenizer_class": "LlamaTokenizer"},
+}
+
+
 def write_tokenizer(case: Case, folder: Path) -> list:
     tokenizer = tiny_tokenizer(case)
     tokenizer.save(str(folder / "tokenizer.json"))
-    end = "<|endoftext|>"
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        {"bos_token": end, "eos_token": end, "unk_token": end, "add_prefix_space": False,
-         "clean_up_tokenization_spaces": False, "tokenizer_class": "GPTNeoXTokenizer"},
-        indent=2) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(SPECIALS[case.tokenizer], indent=2) + "\n")
     texts = []
     for text in TEXTS:
         tokens = tokenizer.encode(text, add_special_tokens=False).ids

@@ -31,10 +31,10 @@ def main():
         drafted = five["drafted"] / five["rounds"]
         print(f"verifying {1 + drafted:.2f} rows over 1 row: "
               f"{five['ms_per_round'] / one['ms_per_round']:.3f}")
-    lots = {entry["report"]["synthetic_acceptance"] for entry in measured} - {None}
+    lots = {json.dumps(entry["report"]["synthetic_acceptance"]) for entry in measured} - {"null"}
     if lots:
         print("SYNTHETIC ACCEPTANCE: where there is a draft, each proposal is accepted with "
-              f"probability {', '.join(map(str, sorted(lots)))}")
+              f"probability {', '.join(sorted(lots))}")
 
 
 if __name__ == "__main__":
