@@ -75,7 +75,8 @@ inline constexpr int32_t kMaxFewRows{16};
 CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args);
 CudaError LaunchFewRowsSm90(CudaContext& ctx, DType dtype, InputKind kind,
                             const PackedLinear& args);
-// One token tile each, wide loads; a plain product with few tiles beside a normed one.
+// One token tile each, wide loads; a plain product with few tiles beside a normed one. Where rows
+// are short it does not pay: the launches are as long as what a block does besides streaming.
 bool IsFewRowsPairSm90(const CudaContext& ctx, const PackedLinear& normed,
                        const PackedLinear& plain);
 CudaError LaunchFewRowsPairSm90(CudaContext& ctx, const PackedLinear& normed,

@@ -12,7 +12,7 @@ CudaError LaunchFewRowsSm90(CudaContext& ctx, DType dtype, InputKind kind,
 bool IsFewRowsPairSm90(const CudaContext& ctx, const PackedLinear& normed,
                        const PackedLinear& plain) {
   return normed.wide_loads && plain.wide_loads && plain.tiles <= ctx.num_multiprocessors / 4 &&
-         MaxSliceSteps(normed.k_steps) <= 40;
+         MaxSliceSteps(normed.k_steps) > 8 && MaxSliceSteps(normed.k_steps) <= 40;
 }
 
 CudaError LaunchFewRowsPairSm90(CudaContext& ctx, const PackedLinear& normed,
@@ -21,9 +21,6 @@ CudaError LaunchFewRowsPairSm90(CudaContext& ctx, const PackedLinear& normed,
   constexpr InputKind kNorm{InputKind::kNorm}, kPlain{InputKind::kPlain};
   using Ring = BulkRing<6>;
   const int steps = MaxSliceSteps(normed.k_steps), plain_steps = MaxSliceSteps(plain.k_steps);
-  if (steps <= 8 && plain_steps <= 20) {
-    return LaunchFewRowsPairKernel<kDType, kNorm, 8, kPlain, 20, Ring, Ring>(ctx, normed, plain);
-  }
   if (steps <= 20 && plain_steps <= 40) {
     return LaunchFewRowsPairKernel<kDType, kNorm, 20, kPlain, 40, Ring, Ring>(ctx, normed, plain);
   }

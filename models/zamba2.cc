@@ -62,7 +62,8 @@ class Zamba2 final : public LanguageModel {
     std::optional<SharedUse> shared;
   };
 
-  absl::StatusOr<SharedBlock> LoadBlock(WeightLoader& loader, const std::string& prefix) const;
+  absl::StatusOr<SharedBlock> LoadBlock(WeightLoader& loader, const std::string& prefix,
+                                        int64_t num_uses) const;
   absl::StatusOr<SharedUse> LoadUse(WeightLoader& loader, const std::string& prefix, int64_t layer,
                                     int64_t use) const;
   int64_t QkvDim() const {
@@ -92,26 +93,29 @@ absl::StatusOr<Adapter> LoadAdapter(WeightLoader& loader, const std::string& lis
   return adapter;
 }
 
-absl::StatusOr<SharedBlock> Zamba2::LoadBlock(WeightLoader& loader,
-                                              const std::string& prefix) const {
+absl::StatusOr<SharedBlock> Zamba2::LoadBlock(WeightLoader& loader, const std::string& prefix,
+                                              int64_t num_uses) const {
   const ModelConfig& c = config_;
   const AttentionConfig& a = c.attention;
   const int64_t inner = c.feed_forward.inner_size, wide = 2 * c.hidden_size;
   const int64_t query_dim = a.num_heads * a.head_dim, key_dim = a.num_kv_heads * a.head_dim;
   const std::string attention = prefix + "self_attn.", mlp = prefix + "feed_forward.";
+  // A pass reads the block once for every use: it is larger than any cache.
+  const double read_share = static_cast<double>(num_uses);
   SharedBlock w;
   SW_ASSIGN_OR_RETURN(w.input_norm, loader.PlacedVector(prefix + "input_layernorm.weight", {wide}));
   SW_ASSIGN_OR_RETURN(w.qkv,
                       loader.Stacked({attention + "q_proj.weight", attention + "k_proj.weight",
                                       attention + "v_proj.weight"},
-                                     {query_dim, key_dim, key_dim}, wide));
-  SW_ASSIGN_OR_RETURN(w.out,
-                      loader.Tensor(attention + "o_proj.weight", {c.hidden_size, query_dim}));
+                                     {query_dim, key_dim, key_dim}, wide, read_share));
+  SW_ASSIGN_OR_RETURN(
+      w.out, loader.Tensor(attention + "o_proj.weight", {c.hidden_size, query_dim}, read_share));
   SW_ASSIGN_OR_RETURN(w.feed_forward_norm,
                       loader.PlacedVector(prefix + "pre_ff_layernorm.weight", {c.hidden_size}));
-  SW_ASSIGN_OR_RETURN(w.gate_up,
-                      loader.Tensor(mlp + "gate_up_proj.weight", {2 * inner, c.hidden_size}));
-  SW_ASSIGN_OR_RETURN(w.down, loader.Tensor(mlp + "down_proj.weight", {c.hidden_size, inner}));
+  SW_ASSIGN_OR_RETURN(w.gate_up, loader.Tensor(mlp + "gate_up_proj.weight",
+                                               {2 * inner, c.hidden_size}, read_share));
+  SW_ASSIGN_OR_RETURN(w.down,
+                      loader.Tensor(mlp + "down_proj.weight", {c.hidden_size, inner}, read_share));
   if (c.feed_forward.bias) {
     SW_ASSIGN_OR_RETURN(w.gate_up_bias,
                         loader.PlacedVector(mlp + "gate_up_proj.bias", {2 * inner}));
@@ -160,13 +164,15 @@ absl::Status Zamba2::Load(WeightLoader loader) {
   std::vector<std::string> block_prefix;
   for (int64_t b = 0; b < c.num_shared_blocks; ++b) {
     std::string found;
+    int64_t num_uses = 0;
+    for (size_t use = b; use < uses.size(); use += c.num_shared_blocks) ++num_uses;
     for (size_t use = b; use < uses.size(); use += c.num_shared_blocks) {
       const std::string prefix = LayerPrefix(uses[use]) + "shared_transformer.";
       if (found.empty() || loader.Has(prefix + "input_layernorm.weight")) found = prefix;
       if (loader.Has(prefix + "input_layernorm.weight")) break;
     }
     if (found.empty()) break;  // more blocks than uses
-    SW_ASSIGN_OR_RETURN(SharedBlock block, LoadBlock(loader, found));
+    SW_ASSIGN_OR_RETURN(SharedBlock block, LoadBlock(loader, found, num_uses));
     blocks_.push_back(block);
     block_prefix.push_back(found);
   }

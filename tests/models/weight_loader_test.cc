@@ -242,7 +242,7 @@ TEST(WeightLoaderTest, FingerprintDependsOnWeightsAndType) {
 }
 
 TEST(WeightLoaderTest, ReadsFoldersThatTransformersWrote) {
-  for (const testing::GoldenModel& model : testing::ReadModelGoldens()) {
+  for (const testing::GoldenModel& model : testing::ReadModelGoldens("cases.json")) {
     SW_ASSERT_OK_AND_ASSIGN(auto reader, WeightsReader::Open(model.folder));
     EXPECT_EQ(reader->Find("lm_head.weight") == nullptr, model.tied) << model.name;
     WeightLoader loader(std::move(reader));

@@ -73,7 +73,8 @@ class RetokenizingTest : public ::testing::Test {
                                         .ignore_eos = true,
                                         .sequence = static_cast<uint32_t>(i)}));
     }
-    SW_CHECK((*engine)->Run().ok());
+    const absl::Status run = (*engine)->Run();
+    SW_CHECK(run.ok()) << run;
     std::vector<std::vector<int32_t>> texts;
     for (const RequestId id : ids) {
       const GenerateResult result = *(*engine)->TakeResult(id);
