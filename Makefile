@@ -34,7 +34,7 @@ build: setup $(BUILD)/build.ninja  ## set up and build everything
 build/%/build.ninja:
 	cmake --preset $*
 
-setup:  ## install missing packages with apt-get
+setup:  ## install missing packages with apt-get, one header with pip
 	@tools/setup.sh $(if $(filter cuda bench,$(PRESET)),bench)
 
 setup-dev:  ## the same, and clang, clang-format and clang-tidy

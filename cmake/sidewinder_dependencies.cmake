@@ -1,4 +1,4 @@
-# Third-party packages, all of them from Debian and Ubuntu (see tools/setup.sh).
+# Third-party packages, from Debian and Ubuntu (see tools/setup.sh); minja alone is not.
 find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
 find_package(nlohmann_json 3.7 REQUIRED)

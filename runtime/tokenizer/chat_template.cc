@@ -154,18 +154,6 @@ minja::Value First(const std::shared_ptr<minja::Context>&, minja::ArgumentsValue
   return args.args[0].size() == 0 ? minja::Value() : args.args[0].at(0);
 }
 
-// A macro holds the context that holds it: what was rendered would never be freed.
-class ContextCleaner {
- public:
-  explicit ContextCleaner(minja::Context& context) : context_(context) {}
-  ~ContextCleaner() {
-    for (const minja::Value& key : context_.keys()) context_.set(key, minja::Value());
-  }
-
- private:
-  minja::Context& context_;
-};
-
 }  // namespace
 
 struct ChatTemplate::Impl {
@@ -232,7 +220,6 @@ absl::StatusOr<std::string> ChatTemplate::Render(absl::Span<const ChatMessage> m
         {"messages", list},
         {"add_generation_prompt", add_generation_prompt},
     });
-    const ContextCleaner cleaner(*context);
     // Given, and nothing: templates ask whether they are none.
     context->set("tools", minja::Value());
     context->set("documents", minja::Value());
