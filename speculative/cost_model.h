@@ -5,6 +5,7 @@
 #define SIDEWINDER_SPECULATIVE_COST_MODEL_H_
 
 #include <cstdint>
+#include <iterator>
 #include <vector>
 
 #include "kernels/control_block.h"
