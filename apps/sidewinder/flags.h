@@ -25,7 +25,7 @@ CLI::Validator OneOf(const std::vector<std::string>& choices);
 CLI::Validator AtLeast(int64_t min);
 CLI::Validator Between(int64_t min, int64_t max);
 
-// --model --device --dtype --threads
+// --model --device --dtype --kv-dtype --threads
 struct ModelFlags {
   std::string model;
   ModelOptions options;

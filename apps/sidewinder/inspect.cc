@@ -52,6 +52,8 @@ OrderedJson InspectJson(const Model& model, const Limit& limit, const RoundCostM
       {"state_bytes", info.state_bytes},
       {"conv_window_bytes", info.conv_window_bytes},
       {"log_row_bytes", info.log_row_bytes},
+      {"kv_bytes_per_token", info.kv_bytes},
+      {"kv_dtype", info.kv_bytes > 0 ? OrderedJson(info.kv_dtype) : OrderedJson(nullptr)},
       {"bos_token", info.bos_token < 0 ? OrderedJson(nullptr) : OrderedJson(info.bos_token)},
       {"eos_tokens", info.eos_tokens},
       {"tokenizer", model.tokenizer() != nullptr},
@@ -86,6 +88,9 @@ std::string InspectTable(const Model& model, const Limit& limit, const RoundCost
   row("state", absl::StrFormat("%d bytes, convolution window %d bytes", info.state_bytes,
                                info.conv_window_bytes));
   row("log row", absl::StrFormat("%d bytes", info.log_row_bytes));
+  if (info.kv_bytes > 0) {
+    row("keys, values", absl::StrFormat("%d bytes a token, %s", info.kv_bytes, info.kv_dtype));
+  }
   row("fingerprint", absl::StrFormat("%016x", info.fingerprint));
   row("machine", MachineText(info, limit.threads));
   row("limit",

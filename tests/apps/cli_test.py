@@ -305,6 +305,20 @@ class SyntheticTest(CliTest):
         info = json.loads(self.succeed("inspect", "--model", self.TINY, "--json"))
         self.assertEqual((info["family"], info["layers"], info["hidden_size"]), ("mamba2", 2, 64))
         self.fail_with(1, "synthetic preset.*mamba-2.8b", "inspect", "--model", "synthetic:big")
+        self.fail_with(1, "vocab is \"x\"", "inspect", "--model", "synthetic:mamba-tiny:vocab=x")
+
+    def test_hybrids(self):
+        made_up = ("--prompt-tokens", 70)
+        for model in ["jamba-tiny", "zamba2-tiny", "qwen3-next-tiny"]:
+            model = "synthetic:" + model
+            plain = self.generate(model=model, prompt=made_up)
+            drafted = self.generate("--draft", "synthetic:mamba2-tiny:vocab=256", model=model,
+                                    prompt=made_up)
+            self.assertEqual(drafted["token_ids"], plain["token_ids"])
+        wide, narrow = (json.loads(self.succeed("inspect", "--model", model, "--kv-dtype", dtype,
+                                                "--json")) for dtype in ["float32", "bfloat16"])
+        self.assertEqual(wide["kv_dtype"], "float32")
+        self.assertEqual(wide["kv_bytes_per_token"], 2 * narrow["kv_bytes_per_token"])
 
     def test_acceptance_by_lot_is_labelled(self):
         lot = ["--draft", self.TINY_DRAFT, "--draft-tokens", 3, "--synthetic-acceptance"]
