@@ -124,11 +124,10 @@ void AddModelFlags(CLI::App& app, ModelFlags& flags) {
       ->check(OneOf({kAuto, "float32", "bfloat16", "float16"}))
       ->capture_default_str()
       ->type_name("TYPE");
-  app.add_option(
-         "--kv-dtype", flags.options.kv_dtype,
-         "Keys and values of attention layers: auto (bfloat16 on a GPU with 16-bit weights, "
-         "else float32), float32 or bfloat16")
-      ->check(OneOf({"auto", "float32", "bfloat16"}))
+  app.add_option("--kv-dtype", flags.options.kv_dtype,
+                 "Keys and values of attention layers: auto (bfloat16 on a GPU with\n"
+                 "16-bit weights, else float32), float32 or bfloat16")
+      ->check(OneOf({kAuto, "float32", "bfloat16"}))
       ->capture_default_str()
       ->type_name("TYPE");
   app.add_option("--threads", flags.threads, "CPU threads; 0: one per core")

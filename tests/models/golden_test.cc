@@ -87,7 +87,8 @@ TEST_P(GoldenTest, PrefillDoesNotDependOnItsChunks) {
 }
 
 TEST_P(GoldenTest, ConvertedWeightsStayClose) {
-  if (testing::TestDevice() != "cpu" && !GetParam().family.starts_with("mamba")) {
+  if (testing::TestDevice() != "cpu" && GetParam().family != "mamba" &&
+      GetParam().family != "mamba2") {
     GTEST_SKIP() << "a GPU rounds the inputs of products as well: choices of experts flip, and "
                     "blocks without a residual path amplify it";
   }
