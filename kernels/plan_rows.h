@@ -18,11 +18,19 @@ struct CheckpointRule {
   int32_t max_rows;     // most rows one round appends
 };
 
+// Where an op says whether the work behind it is needed, if that work was recorded as a branch
+// (runtime/recorded_branch.h).
+struct BranchCondition {
+  bool recorded = false;
+  uint64_t handle = 0;  // cudaGraphConditionalHandle
+};
+
 struct PlanRowsParams {
   ControlBlock control;
   StateCursor* cursors;  // [num_slots] of the model that the plan is for
   CheckpointRule rule;
   RowPlan plan;
+  BranchCondition branch = {};  // PlanDraftRows: whether the plan has any rows
 };
 
 // The verifier's pass: the pending token and all proposals of every active slot, logits for each.

@@ -114,6 +114,7 @@ __global__ void __launch_bounds__(kThreads)
     *params.plan.num_rows = total.rows;
     *params.plan.num_sequences = total.sequences;
     *params.plan.num_logit_rows = total.logit_rows;
+    if (params.branch.recorded) cudaGraphSetConditional(params.branch.handle, total.rows > 0);
   }
 }
 

@@ -122,6 +122,55 @@ void DestroyLoop(Loop* loop) {
   *loop = {};
 }
 
+CudaError CreateBranch(CUstream_st* stream, bool* recorded, uint64_t* condition) {
+  cudaStreamCaptureStatus status;
+  cudaGraph_t graph = nullptr;
+  const cudaError_t error =
+      cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, nullptr, nullptr, nullptr);
+  *recorded = error == cudaSuccess && status == cudaStreamCaptureStatusActive;
+  if (!*recorded) return error;
+  cudaGraphConditionalHandle handle;
+  const cudaError_t created =
+      cudaGraphConditionalHandleCreate(&handle, graph, 0, cudaGraphCondAssignDefault);
+  *condition = handle;
+  return created;
+}
+
+CudaError BeginBranch(CUstream_st* stream, uint64_t condition, CUstream_st* body_stream) {
+  cudaStreamCaptureStatus status;
+  cudaGraph_t graph = nullptr;
+  const cudaGraphNode_t* dependencies = nullptr;
+  const cudaGraphEdgeData* edges = nullptr;
+  size_t count = 0;
+  if (const cudaError_t error =
+          cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, &dependencies, &edges, &count);
+      error != cudaSuccess) {
+    return error;
+  }
+  cudaGraphNodeParams params = {};
+  params.type = cudaGraphNodeTypeConditional;
+  params.conditional.handle = condition;
+  params.conditional.type = cudaGraphCondTypeIf;
+  params.conditional.size = 1;
+  cudaGraphNode_t node;
+  if (const cudaError_t error = cudaGraphAddNode(&node, graph, dependencies, edges, count, &params);
+      error != cudaSuccess) {
+    return error;
+  }
+  if (const cudaError_t error = cudaStreamUpdateCaptureDependencies(
+          stream, &node, nullptr, 1, cudaStreamSetCaptureDependencies);
+      error != cudaSuccess) {
+    return error;
+  }
+  return cudaStreamBeginCaptureToGraph(body_stream, params.conditional.phGraph_out[0], nullptr,
+                                       nullptr, 0, cudaStreamCaptureModeThreadLocal);
+}
+
+CudaError EndBranch(CUstream_st* body_stream) {
+  cudaGraph_t body;
+  return cudaStreamEndCapture(body_stream, &body);
+}
+
 const char* ErrorText(CudaError error) {
   return cudaGetErrorString(static_cast<cudaError_t>(error));
 }

@@ -40,6 +40,13 @@ CudaError BeginLoop(CUstream_st* stream, Loop* loop);
 CudaError EndLoop(CUstream_st* stream, Loop* loop);
 CudaError LaunchLoop(CUstream_st* stream, const Loop& loop);
 void DestroyLoop(Loop* loop);
+
+// A branch of what is being captured: a node whose body runs if its condition is not 0.
+// CreateBranch makes a condition, to be set by what is captured next; `recorded` is false if
+// nothing is being captured. BeginBranch adds the node and starts capturing `body_stream` into it.
+CudaError CreateBranch(CUstream_st* stream, bool* recorded, uint64_t* condition);
+CudaError BeginBranch(CUstream_st* stream, uint64_t condition, CUstream_st* body_stream);
+CudaError EndBranch(CUstream_st* body_stream);
 const char* ErrorText(CudaError error);
 
 }  // namespace sidewinder::cuda_driver

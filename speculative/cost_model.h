@@ -13,6 +13,11 @@
 
 namespace sidewinder {
 
+// The longest draft that kAutoDraftTokens considers. With the pending token its rows fill one tile
+// of the tensor cores; the launches of a recorded round are sized for it, and a second tile would
+// cost every round, also those of short drafts.
+inline constexpr int32_t kAutoMaxDraft{7};
+
 // Batches that estimates and measurements are made for.
 inline constexpr int32_t kTunedBatches[]{1, 2, 4, 8, 16, 32, 64};
 static_assert(std::size(kTunedBatches) <= kMaxCostTables);

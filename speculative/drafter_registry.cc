@@ -58,6 +58,7 @@ absl::StatusOr<std::unique_ptr<Drafter>> CreateModelDrafter(const EngineOptions&
   model.max_draft = max_draft;
   model.state = state;
   model.prefill_chunk = options.prefill_chunk;
+  model.skips_steps = options.draft_tokens == kAutoDraftTokens;
   model.cost_per_proposal = cost;
   return ModelDrafter::Create(model);
 }

@@ -25,8 +25,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int32_t kAutoMaxDraft{8};  // longest draft that kAutoDraftTokens considers
-
 // Prompt tokens evaluated at once unless the options say otherwise: what amortises the weights.
 constexpr int32_t kCpuPrefillChunk{64};
 constexpr int32_t kCudaPrefillChunk{512};

@@ -64,6 +64,7 @@ EngineOptions ForDrafter(const RoundTimerOptions& options) {
   engine.model = options.model;
   engine.drafter = options.draft != nullptr ? DrafterOptions::FromModel(options.draft)
                                             : DrafterOptions::Ngram(1, 1);
+  engine.draft_tokens = kAutoDraftTokens;  // rounds as they are where K is chosen
   engine.max_sequences = options.batch;
   engine.prefill_chunk = options.prefill_chunk;
   return engine;

@@ -30,13 +30,12 @@ using Clock = std::chrono::steady_clock;
 
 // Half-way between what small and good drafts reach: rounds replay as many rows as they usually do.
 constexpr double kUsualAcceptance{0.8};
-constexpr int32_t kAutoMaxDraft{8};  // as the engine's
 
 constexpr int32_t kCheckedLength{5};
 constexpr int32_t kBatches[]{4, 16, 32};
 constexpr int32_t kStrides[]{8, 16, 32};
 constexpr int32_t kPolicyLength{4};  // proposals with which policies are compared
-constexpr int32_t kReplayLengths[]{2, 4, 8};
+constexpr int32_t kReplayLengths[]{2, 4, 7};
 constexpr int32_t kCpuChunks[]{16, 32, 64, 128, 256};
 constexpr int32_t kGpuChunks[]{64, 128, 256, 512, 1024};
 constexpr double kCloseEnough{0.02};  // a smaller chunk within this needs less memory
@@ -395,17 +394,17 @@ class Tuner {
     const bool draft = options_.draft != nullptr;
     // As wide as the passes of an engine that chooses by itself.
     std::vector<Series> alone = {
-        {.draft = false, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 3, 4, 5, 6, 7, 8}}};
+        {.draft = false, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 3, 4, 5, 6, 7}}};
     std::vector<Series> batch = {
-        {.draft = false, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 4, 8}}};
+        {.draft = false, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 4, 7}}};
     if (draft) {
       alone.push_back({.draft = true,
                        .max_draft = kAutoMaxDraft,
-                       .lengths = {0, 1, 2, 3, 4, 6, 8},
+                       .lengths = {0, 1, 2, 3, 4, 6, 7},
                        .held_out = {kCheckedLength}});
-      batch.push_back({.draft = true, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 4, 8}});
+      batch.push_back({.draft = true, .max_draft = kAutoMaxDraft, .lengths = {0, 1, 2, 4, 7}});
     } else {
-      alone.front().lengths = {0, 1, 2, 3, 4, 6, 7, 8};
+      alone.front().lengths = {0, 1, 2, 3, 4, 6, 7};
       alone.front().held_out = {kCheckedLength};
     }
     AddBandwidth();
@@ -413,9 +412,10 @@ class Tuner {
     for (const int32_t b : kBatches) {
       AddRounds(b, CheckpointPolicy::kEveryRound, kDefaultStride, batch);
     }
-    AddRounds(
-        1, CheckpointPolicy::kEveryRound, kDefaultStride,
-        {{.draft = false, .max_draft = kMaxDraftTokens, .lengths = {9, 10, 11, 12, 13, 14, 15}}});
+    AddRounds(1, CheckpointPolicy::kEveryRound, kDefaultStride,
+              {{.draft = false,
+                .max_draft = kMaxDraftTokens,
+                .lengths = {8, 9, 10, 11, 12, 13, 14, 15}}});
     AddPolicies(1);
     for (const int32_t b : kBatches) AddPolicies(b);
     for (const int32_t chunk : gpu_ ? kGpuChunks : kCpuChunks) AddPrefill(chunk);

@@ -4,6 +4,7 @@
 
 #include "kernels/plan_rows.h"
 #include "kernels/sampling.h"
+#include "runtime/recorded_branch.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {
@@ -12,6 +13,9 @@ namespace {
 // Tokens that step 0 may evaluate at once. Two is the usual most (the last proposal of a fully
 // accepted round and the bonus token); a drafter that paused catches up this many a round.
 constexpr int32_t kMaxCatchUp{5};
+
+// Rows of a sequence in a step, at most.
+int32_t RowsOf(int32_t step) { return step == 0 ? kMaxCatchUp : 1; }
 
 }  // namespace
 
@@ -28,7 +32,9 @@ absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
 }
 
 ModelDrafter::ModelDrafter(std::unique_ptr<ModelRunner> runner, const ModelDrafterOptions& options)
-    : runner_(std::move(runner)), cost_per_proposal_(options.cost_per_proposal) {}
+    : runner_(std::move(runner)),
+      cost_per_proposal_(options.cost_per_proposal),
+      skips_steps_(options.skips_steps) {}
 
 absl::Status ModelDrafter::Attach(const ControlBlock& control) {
   control_ = control;
@@ -43,17 +49,41 @@ absl::Status ModelDrafter::Begin(ExecutionContext& ctx, int32_t slot, const Slot
   return absl::OkStatus();
 }
 
+void ModelDrafter::Plan(ExecutionContext& ctx, int32_t step, const BranchCondition& branch) {
+  PlanRowsParams params = runner_->PlanParams(control_, RowsOf(step));
+  params.branch = branch;
+  PlanDraftRows(ctx, params, step, kMaxCatchUp);
+}
+
+void ModelDrafter::Propose(ExecutionContext& ctx, int32_t step, bool sampling) {
+  runner_->Forward(ctx, RowsOf(step));
+  DraftSample(ctx, {.control = control_,
+                    .plan = runner_->plan(RowsOf(step)),
+                    .logits = runner_->logits(),
+                    .logits_stride = static_cast<int32_t>(runner_->model().info().vocab_size),
+                    .step = step,
+                    .sampling = sampling});
+}
+
+// Each step lies within the one before, so that what is not wanted is looked at once.
+void ModelDrafter::DraftFrom(ExecutionContext& ctx, int32_t step, bool sampling) {
+  if (step == control_.max_draft) return;
+  EnqueueBranch(
+      ctx, [&](const BranchCondition& branch) { Plan(ctx, step, branch); },
+      [&] {
+        Propose(ctx, step, sampling);
+        DraftFrom(ctx, step + 1, sampling);
+      });
+}
+
 void ModelDrafter::Draft(ExecutionContext& ctx, bool sampling) {
+  if (skips_steps_) {
+    DraftFrom(ctx, 0, sampling);
+    return;
+  }
   for (int32_t step = 0; step < control_.max_draft; ++step) {
-    const int32_t rows = step == 0 ? kMaxCatchUp : 1;
-    PlanDraftRows(ctx, runner_->PlanParams(control_, rows), step, kMaxCatchUp);
-    runner_->Forward(ctx, rows);
-    DraftSample(ctx, {.control = control_,
-                      .plan = runner_->plan(rows),
-                      .logits = runner_->logits(),
-                      .logits_stride = static_cast<int32_t>(runner_->model().info().vocab_size),
-                      .step = step,
-                      .sampling = sampling});
+    Plan(ctx, step, {});
+    Propose(ctx, step, sampling);
   }
 }
 

@@ -19,6 +19,9 @@ struct ModelDrafterOptions {
   StateStoreOptions state;  // policy; slots and rows are filled in
   int32_t prefill_chunk = 64;
   float cost_per_proposal = 0.0f;
+  // Slots may want fewer proposals than max_draft: a recorded round then leaves out the steps that
+  // nobody wants. Where all want all of them that would only take time.
+  bool skips_steps = false;
 };
 
 class ModelDrafter final : public Drafter {
@@ -45,10 +48,14 @@ class ModelDrafter final : public Drafter {
 
  private:
   ModelDrafter(std::unique_ptr<ModelRunner> runner, const ModelDrafterOptions& options);
+  void Plan(ExecutionContext& ctx, int32_t step, const BranchCondition& branch);
+  void Propose(ExecutionContext& ctx, int32_t step, bool sampling);
+  void DraftFrom(ExecutionContext& ctx, int32_t step, bool sampling);
 
   std::unique_ptr<ModelRunner> runner_;
   ControlBlock control_ = {};
   float cost_per_proposal_;
+  bool skips_steps_;
 };
 
 }  // namespace sidewinder

@@ -236,6 +236,7 @@ class LosslessTest
     options.state.stride = policy.stride;
     options.prefill_chunk = 8;
     options.cost_per_proposal = 0.1f;
+    options.skips_steps = draft_tokens == kAutoDraft;
     auto drafter = ModelDrafter::Create(options);
     EXPECT_TRUE(drafter.ok()) << drafter.status();
     return *std::move(drafter);
