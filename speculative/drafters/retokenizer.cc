@@ -52,6 +52,12 @@ std::vector<int32_t> TokensBeforeText(const Tokenizer& tokenizer) {
   return full;
 }
 
+// Without those that a tokenizer has and its model does not.
+std::vector<int32_t> KnownTokens(std::vector<int32_t> ids, const Vocabulary& vocabulary) {
+  std::erase_if(ids, [&vocabulary](int32_t id) { return id < 0 || id >= vocabulary.vocab_limit; });
+  return ids;
+}
+
 }  // namespace
 
 Vocabulary Vocabulary::Of(const Model& model) {
@@ -72,16 +78,16 @@ std::optional<int32_t> Counterpart(const Vocabulary& from, const Vocabulary& to,
   return found;
 }
 
-GrowingTokens::GrowingTokens(std::shared_ptr<const Tokenizer> tokenizer,
-                             std::vector<int32_t> prefix)
-    : tokenizer_(std::move(tokenizer)),
-      prefix_(std::move(prefix)),
+GrowingTokens::GrowingTokens(const Vocabulary* vocabulary)
+    : vocabulary_(vocabulary),
+      prefix_(KnownTokens(TokensBeforeText(*vocabulary->tokenizer), *vocabulary)),
       tokens_(prefix_),
       segment_begin_(tokens_.size()),
       num_settled_(tokens_.size()) {}
 
 std::vector<int32_t> GrowingTokens::Encode(absl::string_view text) const {
-  return tokenizer_->Encode(text, /*add_special_tokens=*/false);
+  return KnownTokens(vocabulary_->tokenizer->Encode(text, /*add_special_tokens=*/false),
+                     *vocabulary_);
 }
 
 void GrowingTokens::AppendToken(int32_t id) {
@@ -135,11 +141,7 @@ void GrowingTokens::StartOver() {
 }
 
 Retokenizer::Retokenizer(const Vocabulary* verifier, const Vocabulary* draft)
-    : verifier_(verifier),
-      draft_(draft),
-      draft_tokens_(draft->tokenizer, TokensBeforeText(*draft->tokenizer)),
-      num_prefix_(draft_tokens_.total()),
-      decoder_(verifier->tokenizer) {}
+    : verifier_(verifier), draft_(draft), draft_tokens_(draft), decoder_(verifier->tokenizer) {}
 
 void Retokenizer::Commit(absl::Span<const int32_t> ids) {
   std::string text;  // a prompt is tokenised at once
@@ -174,14 +176,16 @@ void Retokenizer::CommitSpecial(int32_t id) {
   const std::optional<int32_t> counterpart = Counterpart(*verifier_, *draft_, id);
   if (!counterpart.has_value()) return;
   // The token that begins the verifier's text is in the draft's prefix already.
-  const std::vector<int32_t>& tokens = draft_tokens_.tokens();
-  if (num_committed_ == 1 && num_prefix_ > 0 && tokens.front() == *counterpart) return;
+  const std::vector<int32_t>& prefix = draft_tokens_.prefix();
+  if (num_committed_ == 1 && !prefix.empty() && prefix.front() == *counterpart) return;
   draft_tokens_.AppendToken(*counterpart);
 }
 
 int32_t Retokenizer::DraftTokensFor(int32_t verifier_tokens) const {
-  const double ratio = static_cast<double>(draft_tokens_.total() - num_prefix_) /
-                       static_cast<double>(std::max<int64_t>(num_committed_, 1));
+  const int64_t num_text =
+      draft_tokens_.total() - static_cast<int64_t>(draft_tokens_.prefix().size());
+  const double ratio =
+      static_cast<double>(num_text) / static_cast<double>(std::max<int64_t>(num_committed_, 1));
   constexpr double kMost{1 << 30};
   return static_cast<int32_t>(std::clamp(std::round(ratio * verifier_tokens), 1.0, kMost));
 }

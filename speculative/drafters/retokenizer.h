@@ -47,8 +47,8 @@ std::optional<int32_t> Counterpart(const Vocabulary& from, const Vocabulary& to,
 // tokenised again, so that the work is bounded however long the text is.
 class GrowingTokens {
  public:
-  // `prefix`: tokens before the text.
-  GrowingTokens(std::shared_ptr<const Tokenizer> tokenizer, std::vector<int32_t> prefix);
+  // `vocabulary` outlives it. Tokens that the model has no row for are left out.
+  explicit GrowingTokens(const Vocabulary* vocabulary);
 
   void Append(absl::string_view text);
   // A token that is no text: what stands before and behind it is tokenised apart.
@@ -59,6 +59,8 @@ class GrowingTokens {
   // them, the tokens start over, with the last part of the text alone: bounded work goes before a
   // long memory.
   size_t num_settled() const { return num_settled_; }
+  // Tokens before the text: a BOS token or the like.
+  const std::vector<int32_t>& prefix() const { return prefix_; }
   // Tokens since the last AppendToken (or the prefix).
   absl::Span<const int32_t> segment() const {
     return absl::MakeConstSpan(tokens_).subspan(segment_begin_);
@@ -73,7 +75,7 @@ class GrowingTokens {
   void ShortenWindow();
   void StartOver();
 
-  std::shared_ptr<const Tokenizer> tokenizer_;
+  const Vocabulary* vocabulary_;
   std::vector<int32_t> prefix_;
   std::vector<int32_t> tokens_;
   size_t segment_begin_;
@@ -112,7 +114,6 @@ class Retokenizer {
   const Vocabulary* verifier_;
   const Vocabulary* draft_;
   GrowingTokens draft_tokens_;
-  int64_t num_prefix_;
   int64_t num_committed_ = 0;
   StreamDecoder decoder_;
   std::string text_;           // of the verifier since the last special token, its last part

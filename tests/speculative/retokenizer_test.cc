@@ -189,6 +189,18 @@ TEST(RetokenizerTest, SpecialTokensMeetTheirCounterparts) {
   EXPECT_THAT(retokenizer.draft().tokens(), ElementsAreArray(expected));
 }
 
+// A tokenizer may have tokens that its model has no rows for.
+TEST(RetokenizerTest, TokensWithoutARowAreLeftOut) {
+  const Vocabulary verifier = Of(GoldenTokenizer("llama2"));
+  Vocabulary draft = Of(GoldenTokenizer("llama3"));
+  draft.vocab_limit = 300;  // its BOS token and all but the first merges
+  Retokenizer retokenizer(&verifier, &draft);
+  retokenizer.Commit(verifier.tokenizer->Encode(kStory));
+  EXPECT_THAT(retokenizer.draft().prefix(), IsEmpty());
+  EXPECT_GT(retokenizer.draft().tokens().size(), 50u);
+  for (const int32_t id : retokenizer.draft().tokens()) EXPECT_LT(id, 300);
+}
+
 TEST(RetokenizerTest, ASeamInsideOfATokenProposesNothing) {
   const Vocabulary neox = Of(GoldenTokenizer("neox"));
   const Vocabulary qwen = Of(GoldenTokenizer("qwen"));
