@@ -1,6 +1,7 @@
 #include "speculative/drafters/retokenizing_drafter.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/types/span.h"
@@ -130,7 +131,9 @@ void RetokenizingDrafter::Draft(ExecutionContext& ctx, bool /*sampling*/) {
   bool any = false;
   for (size_t i = 0; i < slots_.size(); ++i) {
     const SlotControl& round = control_.slots[i];
-    drafts_[i] = {.synthetic_acceptance = -1.0f};
+    drafts_[i] = {};
+    std::fill(std::begin(drafts_[i].synthetic_acceptance),
+              std::end(drafts_[i].synthetic_acceptance), -1.0f);
     if (!round.active || round.draft_limit == 0) continue;
     Retokenizer& text = *slots_[i].text;
     text.Commit(absl::MakeConstSpan(round.tokens, round.num_tokens)
