@@ -140,7 +140,8 @@ TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
 // In place over parts of a row, as the inner norms of Mamba-1.
 TEST_F(RmsNormCudaTest, ThreeNormsInALaunchAreThoseOneByOne) {
   constexpr int32_t kRows{9};
-  for (const auto& [rank, state] : {std::pair(int64_t{256}, int64_t{16}), {3, 5}, {48, 16}}) {
+  for (const auto& widths : {std::pair(int64_t{256}, int64_t{16}), {3, 5}, {48, 16}}) {
+    const int64_t rank = widths.first, state = widths.second;
     const int64_t stride = rank + 2 * state;
     const std::vector<float> rows = RandomValues(kRows * stride, 5, -3, 3);
     const auto weight = Upload(RandomValues(rank, 6));
