@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "models/language_model.h"
 #include "models/weight_loader.h"
 

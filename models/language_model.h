@@ -10,7 +10,7 @@
 
 #include "kernels/common/execution.h"
 #include "kernels/row_plan.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "models/weight_loader.h"
 #include "runtime/state_store.h"
 

@@ -12,7 +12,7 @@
 #include "absl/strings/strip.h"
 #include "kernels/common/copy.h"
 #include "kernels/common/logits_simd.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "models/model_runner.h"
 #include "models/registry.h"
 #include "models/synthetic.h"

@@ -10,7 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "models/synthetic_configs.h"
+#include "models/config/synthetic_presets.h"
 #include "models/weight_loader.h"
 #include "runtime/float_convert.h"
 #include "runtime/status_macros.h"

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "kernels/common/dtype.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 
 namespace sidewinder {
 

@@ -16,7 +16,7 @@
 #include "kernels/linear.h"
 #include "kernels/rms_norm.h"
 #include "kernels/row_plan.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "models/language_model.h"
 #include "models/weight_loader.h"
 #include "runtime/state_store.h"

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "runtime/json.h"
 #include "runtime/status_macros.h"
 

@@ -1,9 +1,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
-#include "models/config_families.h"
-#include "models/config_layers.h"
-#include "models/config_reading.h"
+#include "models/config/families.h"
+#include "models/config/layers.h"
+#include "models/config/reading.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {

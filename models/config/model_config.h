@@ -1,7 +1,7 @@
 // What a model is: family, dimensions, options. Read from the config.json of a Hugging Face folder,
 // in the naming of transformers or in the original one of state-spaces.
-#ifndef SIDEWINDER_MODELS_CONFIG_H_
-#define SIDEWINDER_MODELS_CONFIG_H_
+#ifndef SIDEWINDER_MODELS_CONFIG_MODEL_CONFIG_H_
+#define SIDEWINDER_MODELS_CONFIG_MODEL_CONFIG_H_
 
 #include <cstdint>
 #include <limits>
@@ -216,4 +216,4 @@ Json ToJson(const ModelConfig& config);
 
 }  // namespace sidewinder
 
-#endif  // SIDEWINDER_MODELS_CONFIG_H_
+#endif  // SIDEWINDER_MODELS_CONFIG_MODEL_CONFIG_H_

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "runtime/json.h"
 
 namespace sidewinder {

@@ -1,4 +1,4 @@
-#include "models/config_layers.h"
+#include "models/config/layers.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "models/config_reading.h"
+#include "models/config/reading.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {

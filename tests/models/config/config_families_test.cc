@@ -1,5 +1,5 @@
-// config.json of every family but Mamba-1 and Mamba-2 (config_test.cc): files as released, older
-// and newer spellings, defaults of the classes, and values that must be refused.
+// config.json of every family but Mamba-1 and Mamba-2 (model_config_test.cc): files as released,
+// older and newer spellings, defaults of the classes, and values that must be refused.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "models/synthetic.h"
 #include "runtime/json.h"
 #include "tests/testing/status_matchers.h"

@@ -1,7 +1,7 @@
 // The config.json of released models, as far as it says more than the defaults of their classes
 // do, and of models small enough for tests.
-#ifndef SIDEWINDER_MODELS_SYNTHETIC_CONFIGS_H_
-#define SIDEWINDER_MODELS_SYNTHETIC_CONFIGS_H_
+#ifndef SIDEWINDER_MODELS_CONFIG_SYNTHETIC_PRESETS_H_
+#define SIDEWINDER_MODELS_CONFIG_SYNTHETIC_PRESETS_H_
 
 #include <array>
 
@@ -203,4 +203,4 @@ inline constexpr auto kSyntheticPresets = std::to_array<SyntheticPreset>({
 
 }  // namespace sidewinder
 
-#endif  // SIDEWINDER_MODELS_SYNTHETIC_CONFIGS_H_
+#endif  // SIDEWINDER_MODELS_CONFIG_SYNTHETIC_PRESETS_H_

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "runtime/json.h"
 
 namespace sidewinder {

@@ -1,21 +1,21 @@
-// The reader and the writer of each family's config.json; config.cc chooses among them.
+// The reader and the writer of each family's config.json; model_config.cc chooses among them.
 #ifndef SIDEWINDER_MODELS_CONFIG_FAMILIES_H_
 #define SIDEWINDER_MODELS_CONFIG_FAMILIES_H_
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "models/config.h"
+#include "models/config/model_config.h"
 #include "runtime/json.h"
 
 namespace sidewinder {
 
-// config_mamba.cc. ParseMamba reads the naming of transformers for Mamba-1, Mamba-2 and
+// mamba.cc. ParseMamba reads the naming of transformers for Mamba-1, Mamba-2 and
 // FalconMamba, ParseOriginalMamba that of state-spaces.
 absl::StatusOr<ModelConfig> ParseMamba(const JsonReader& reader, ModelFamily family);
 absl::StatusOr<ModelConfig> ParseOriginalMamba(const JsonReader& reader);
 Json MambaJson(const ModelConfig& config);
 
-// config_llama.cc. `type` is "llama" or "mistral". A hybrid of "The Mamba in the Llama" is such a
+// llama.cc. `type` is "llama" or "mistral". A hybrid of "The Mamba in the Llama" is such a
 // config and a second object, in a released folder the file mamba_config.json, in ToJson's spelling
 // the member "mamba_config".
 absl::StatusOr<ModelConfig> ParseLlama(const JsonReader& reader, absl::string_view type);
@@ -24,7 +24,7 @@ absl::StatusOr<ModelConfig> ParseMambaInLlama(const JsonReader& reader, absl::st
 Json LlamaJson(const ModelConfig& config);
 Json MambaInLlamaJson(const ModelConfig& config);
 
-// config_bamba.cc: families that share Bamba's names of the mixer's fields.
+// bamba.cc: families that share Bamba's names of the mixer's fields.
 absl::StatusOr<ModelConfig> ParseBamba(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseGraniteHybrid(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseFalconH1(const JsonReader& reader);
@@ -32,7 +32,7 @@ Json BambaJson(const ModelConfig& config);
 Json GraniteHybridJson(const ModelConfig& config);
 Json FalconH1Json(const ModelConfig& config);
 
-// config_zamba2.cc, config_jamba.cc, config_nemotron_h.cc, config_qwen3_next.cc
+// zamba2.cc, jamba.cc, nemotron_h.cc, qwen3_next.cc
 absl::StatusOr<ModelConfig> ParseZamba2(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseJamba(const JsonReader& reader);
 absl::StatusOr<ModelConfig> ParseNemotronH(const JsonReader& reader);

@@ -1,4 +1,4 @@
-#include "models/config_reading.h"
+#include "models/config/reading.h"
 
 #include <algorithm>
 #include <cmath>

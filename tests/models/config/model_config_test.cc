@@ -1,4 +1,4 @@
-#include "models/config.h"
+#include "models/config/model_config.h"
 
 #include <cstdint>
 #include <limits>

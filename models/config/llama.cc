@@ -6,9 +6,9 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "models/config_families.h"
-#include "models/config_layers.h"
-#include "models/config_reading.h"
+#include "models/config/families.h"
+#include "models/config/layers.h"
+#include "models/config/reading.h"
 #include "runtime/status_macros.h"
 
 namespace sidewinder {

@@ -1,4 +1,4 @@
-#include "models/config.h"
+#include "models/config/model_config.h"
 
 #include <filesystem>
 #include <system_error>
@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "models/config_families.h"
-#include "models/config_reading.h"
+#include "models/config/families.h"
+#include "models/config/reading.h"
 #include "runtime/mapped_file.h"
 #include "runtime/status_macros.h"
 
