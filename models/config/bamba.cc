@@ -9,6 +9,15 @@
 namespace sidewinder {
 namespace {
 
+// The classes of Bamba and Falcon-H1 have the same defaults.
+constexpr FrameDefaults kBambaFrame{.hidden_size = 4096,
+                                    .num_layers = 32,
+                                    .vocab_size = 128000,
+                                    .eps_key = "rms_norm_eps",
+                                    .eps = 1e-5,
+                                    .tied = false,
+                                    .tokens = {1, 2, 0}};
+
 // Reads the recurrence, whose inner width is `inner_size`; what the gated norm is like is the
 // family's.
 absl::Status ReadMixer(const JsonReader& reader, int64_t inner_size, const char* out_bias_key,
@@ -71,15 +80,7 @@ absl::StatusOr<float> ReadFactor(const JsonReader& reader, const char* key) {
 absl::StatusOr<ModelConfig> ParseBamba(const JsonReader& reader) {
   ModelConfig config;
   config.family = ModelFamily::kBamba;
-  SW_RETURN_IF_ERROR(ReadFrame(reader,
-                               {.hidden_size = 4096,
-                                .num_layers = 32,
-                                .vocab_size = 128000,
-                                .eps_key = "rms_norm_eps",
-                                .eps = 1e-5,
-                                .tied = false,
-                                .tokens = {1, 2, 0}},
-                               config));
+  SW_RETURN_IF_ERROR(ReadFrame(reader, kBambaFrame, config));
   config.layers.assign(config.num_layers, {MixerKind::kRecurrent, FeedForwardKind::kDense});
   SW_ASSIGN_OR_RETURN(const std::vector<int64_t> attention,
                       ReadLayerIndices(reader, "attn_layer_indices", config.num_layers));
@@ -201,15 +202,7 @@ Json GraniteHybridJson(const ModelConfig& config) {
 absl::StatusOr<ModelConfig> ParseFalconH1(const JsonReader& reader) {
   ModelConfig config;
   config.family = ModelFamily::kFalconH1;
-  SW_RETURN_IF_ERROR(ReadFrame(reader,
-                               {.hidden_size = 4096,
-                                .num_layers = 32,
-                                .vocab_size = 128000,
-                                .eps_key = "rms_norm_eps",
-                                .eps = 1e-5,
-                                .tied = false,
-                                .tokens = {1, 2, 0}},
-                               config));
+  SW_RETURN_IF_ERROR(ReadFrame(reader, kBambaFrame, config));
   config.layers.assign(config.num_layers, {MixerKind::kBoth, FeedForwardKind::kDense});
   SW_RETURN_IF_ERROR(ReadAttention(reader, {.num_heads = 32, .num_kv_heads = 8}, config));
   SW_RETURN_IF_ERROR(ReadRope(reader, 1.0, false, config));
