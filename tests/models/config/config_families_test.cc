@@ -1,9 +1,7 @@
 // config.json of every family but Mamba-1 and Mamba-2 (model_config_test.cc): files as released,
 // older and newer spellings, defaults of the classes, and values that must be refused.
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,44 +11,44 @@
 #include "gtest/gtest.h"
 #include "models/config/model_config.h"
 #include "models/synthetic.h"
-#include "runtime/json.h"
+#include "tests/testing/config_cases.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 
 namespace sidewinder {
 namespace {
 
+using ::sidewinder::testing::ExpectRefused;
+using ::sidewinder::testing::ExpectRoundTrip;
 using ::sidewinder::testing::IsOk;
+using ::sidewinder::testing::kInvalid;
+using ::sidewinder::testing::kUnimplemented;
+using ::sidewinder::testing::NameOfWrong;
+using ::sidewinder::testing::ParseWith;
 using ::sidewinder::testing::StatusIs;
 using ::sidewinder::testing::TempFolder;
+using ::sidewinder::testing::WrongConfig;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::ValuesIn;
 
-// `base` with the members of `changes` in place of its own.
-absl::StatusOr<ModelConfig> ParseWith(const char* base, const std::string& changes) {
-  Json json = Json::parse(base);
-  const absl::StatusOr<Json> patch = ParseJson(changes, "changes");
-  EXPECT_THAT(patch, IsOk()) << changes;
-  for (const auto& [key, value] : patch->items()) json[key] = value;
-  return ParseConfig(json, "dir/config.json");
+template <class Is>
+std::vector<int64_t> LayersThat(const ModelConfig& config, const Is& is) {
+  std::vector<int64_t> indices;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (is(config.layers[i])) indices.push_back(i);
+  }
+  return indices;
 }
 
 std::vector<int64_t> LayersWith(const ModelConfig& config, MixerKind kind) {
-  std::vector<int64_t> indices;
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    if (config.layers[i].mixer == kind) indices.push_back(i);
-  }
-  return indices;
+  return LayersThat(config, [&](const LayerConfig& layer) { return layer.mixer == kind; });
 }
 
 std::vector<int64_t> LayersWith(const ModelConfig& config, FeedForwardKind kind) {
-  std::vector<int64_t> indices;
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    if (config.layers[i].feed_forward == kind) indices.push_back(i);
-  }
-  return indices;
+  return LayersThat(config, [&](const LayerConfig& layer) { return layer.feed_forward == kind; });
 }
 
 constexpr LayerConfig kAttentionAndMlp{MixerKind::kAttention, FeedForwardKind::kDense};
@@ -560,36 +558,19 @@ TEST(Qwen3NextConfigTest, DenseLayers) {
   EXPECT_EQ(dense.experts, ExpertsConfig{});
 }
 
-struct Wrong {
-  const char* name;
-  const char* base;
-  const char* changes;
-  absl::StatusCode code;
-  const char* message;
-};
+class WrongFamilyConfigTest : public ::testing::TestWithParam<WrongConfig> {};
 
-void PrintTo(const Wrong& wrong, std::ostream* out) { *out << wrong.name; }
+TEST_P(WrongFamilyConfigTest, NamesFileAndField) { ExpectRefused(GetParam()); }
 
-class WrongFamilyConfigTest : public ::testing::TestWithParam<Wrong> {};
-
-TEST_P(WrongFamilyConfigTest, NamesFileAndField) {
-  EXPECT_THAT(ParseWith(GetParam().base, GetParam().changes),
-              StatusIs(GetParam().code,
-                       AllOf(HasSubstr("dir/config.json"), HasSubstr(GetParam().message))));
-}
-
-constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
-
-const Wrong kWrongFalconMamba[] = {
+const WrongConfig kWrongFalconMamba[] = {
     {"Eps", kFalconMamba, R"({"mixer_rms_eps": 0})", kInvalid, "mixer_rms_eps"},
     {"Activation", kFalconMamba, R"({"hidden_act": "gelu"})", kUnimplemented, "hidden_act"},
     {"Rank", kFalconMamba, R"({"time_step_rank": 0})", kInvalid, "time_step_rank"},
 };
-INSTANTIATE_TEST_SUITE_P(FalconMamba, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongFalconMamba),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(FalconMamba, WrongFamilyConfigTest, ValuesIn(kWrongFalconMamba),
+                         NameOfWrong);
 
-const Wrong kWrongZamba2[] = {
+const WrongConfig kWrongZamba2[] = {
     {"TooFewNames", kZamba2, R"({"layers_block_type": ["mamba", "hybrid"]})", kInvalid,
      "layers_block_type"},
     {"DefaultListOfOtherDepth", kZamba2, R"({"layers_block_type": null})", kInvalid, "54"},
@@ -622,10 +603,9 @@ const Wrong kWrongZamba2[] = {
     {"RopeText", kZamba2, R"({"use_mem_rope": "yes"})", kInvalid, "use_mem_rope"},
     {"HugeWidth", kZamba2, R"({"hidden_size": 16777216})", kInvalid, "inner width"},
 };
-INSTANTIATE_TEST_SUITE_P(Zamba2, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongZamba2),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Zamba2, WrongFamilyConfigTest, ValuesIn(kWrongZamba2), NameOfWrong);
 
-const Wrong kWrongJamba[] = {
+const WrongConfig kWrongJamba[] = {
     {"AttentionOffset", kJamba, R"({"attn_layer_offset": 4})", kInvalid, "attn_layer_offset"},
     {"AttentionPeriod", kJamba, R"({"attn_layer_period": 0})", kInvalid, "attn_layer_period"},
     {"ExpertOffset", kJamba, R"({"expert_layer_offset": 2})", kInvalid, "expert_layer_offset"},
@@ -645,10 +625,9 @@ const Wrong kWrongJamba[] = {
      "mamba_inner_layernorms"},
     {"Expand", kJamba, R"({"mamba_expand": 0})", kInvalid, "mamba_expand"},
 };
-INSTANTIATE_TEST_SUITE_P(Jamba, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongJamba),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Jamba, WrongFamilyConfigTest, ValuesIn(kWrongJamba), NameOfWrong);
 
-const Wrong kWrongLlama[] = {
+const WrongConfig kWrongLlama[] = {
     {"HeadDimOdd", kLlama, R"({"head_dim": 15})", kUnimplemented, "head_dim"},
     {"HeadDimWide", kLlama, R"({"head_dim": 258})", kUnimplemented, "up to 256"},
     {"HeadsTimesDim", kLlama, R"({"num_attention_heads": 16777216, "head_dim": 2})", kInvalid,
@@ -681,10 +660,9 @@ const Wrong kWrongLlama[] = {
     {"Activation", kLlama, R"({"hidden_act": "gelu"})", kUnimplemented, "hidden_act"},
     {"Window", kMistral, R"({"sliding_window": 0})", kInvalid, "sliding_window"},
 };
-INSTANTIATE_TEST_SUITE_P(Llama, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongLlama),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Llama, WrongFamilyConfigTest, ValuesIn(kWrongLlama), NameOfWrong);
 
-const Wrong kWrongMambaInLlama[] = {
+const WrongConfig kWrongMambaInLlama[] = {
     {"NoMambaConfig", kMambaInLlama, R"({"mamba_config": null})", kInvalid, "mamba_config"},
     {"MambaConfigNoObject", kMambaInLlama, R"({"mamba_config": 3})", kInvalid, "mamba_config"},
     {"Base", kMambaInLlama, R"({"base_model_type": "gpt2"})", kUnimplemented, "base_model_type"},
@@ -716,11 +694,10 @@ const Wrong kWrongMambaInLlama[] = {
          "ssm_cfg": {"ngroups": 4, "d_state": 16, "rmsnorm": false}}})",
      kUnimplemented, "rmsnorm"},
 };
-INSTANTIATE_TEST_SUITE_P(MambaInLlama, WrongFamilyConfigTest,
-                         ::testing::ValuesIn(kWrongMambaInLlama),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(MambaInLlama, WrongFamilyConfigTest, ValuesIn(kWrongMambaInLlama),
+                         NameOfWrong);
 
-const Wrong kWrongBamba[] = {
+const WrongConfig kWrongBamba[] = {
     {"Layer", kBamba, R"({"attn_layer_indices": [3]})", kInvalid, "attn_layer_indices"},
     {"HeadDim", kBamba, R"({"mamba_d_head": 8})", kInvalid, "8 * 8"},
     {"HeadDimText", kBamba, R"({"mamba_d_head": "half"})", kInvalid, "mamba_d_head"},
@@ -731,10 +708,9 @@ const Wrong kWrongBamba[] = {
     {"OddHalf", kBamba, R"({"head_dim": 18})", kInvalid, "are rotated"},
     {"Activation", kBamba, R"({"hidden_act": "relu"})", kUnimplemented, "hidden_act"},
 };
-INSTANTIATE_TEST_SUITE_P(Bamba, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongBamba),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Bamba, WrongFamilyConfigTest, ValuesIn(kWrongBamba), NameOfWrong);
 
-const Wrong kWrongGranite[] = {
+const WrongConfig kWrongGranite[] = {
     {"LayerName", kGranite, R"({"layer_types": ["mamba", "mlp", "mamba"]})", kInvalid,
      "\"layer_types\"[1] is \"mlp\""},
     {"TooFewNames", kGranite, R"({"layer_types": ["mamba"]})", kInvalid, "layer_types"},
@@ -750,10 +726,9 @@ const Wrong kWrongGranite[] = {
     {"Shared", kGranite, R"({"shared_intermediate_size": 0})", kInvalid,
      "shared_intermediate_size"},
 };
-INSTANTIATE_TEST_SUITE_P(Granite, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongGranite),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Granite, WrongFamilyConfigTest, ValuesIn(kWrongGranite), NameOfWrong);
 
-const Wrong kWrongNemotron[] = {
+const WrongConfig kWrongNemotron[] = {
     {"Letter", kNemotron, R"({"hybrid_override_pattern": "M-*MX"})", kInvalid,
      "hybrid_override_pattern"},
     {"NoLayers", kNemotron, R"({"hybrid_override_pattern": ""})", kInvalid,
@@ -779,10 +754,9 @@ const Wrong kWrongNemotron[] = {
      kInvalid, "inner width"},
     {"Groups", kNemotron, R"({"n_groups": 3})", kInvalid, "8 heads do not divide into 3"},
 };
-INSTANTIATE_TEST_SUITE_P(Nemotron, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongNemotron),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Nemotron, WrongFamilyConfigTest, ValuesIn(kWrongNemotron), NameOfWrong);
 
-const Wrong kWrongFalconH1[] = {
+const WrongConfig kWrongFalconH1[] = {
     {"SsmWidth", kFalconH1, R"({"mamba_d_ssm": 0})", kInvalid, "mamba_d_ssm"},
     {"SsmHeads", kFalconH1, R"({"mamba_n_heads": 7})", kInvalid, "mamba_n_heads"},
     {"FewMultipliers", kFalconH1, R"({"ssm_multipliers": [1, 1, 1, 1]})", kInvalid,
@@ -795,10 +769,9 @@ const Wrong kWrongFalconH1[] = {
     {"Key", kFalconH1, R"({"key_multiplier": 1e9})", kInvalid, "key_multiplier"},
     {"Norm", kFalconH1, R"({"mamba_rms_norm": 1})", kInvalid, "mamba_rms_norm"},
 };
-INSTANTIATE_TEST_SUITE_P(FalconH1, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongFalconH1),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(FalconH1, WrongFamilyConfigTest, ValuesIn(kWrongFalconH1), NameOfWrong);
 
-const Wrong kWrongQwen3Next[] = {
+const WrongConfig kWrongQwen3Next[] = {
     {"KeyHeads", kQwen3Next, R"({"linear_num_key_heads": 3})", kInvalid, "linear_num_key_heads"},
     {"KeyDim", kQwen3Next, R"({"linear_key_head_dim": 4097})", kInvalid, "linear_key_head_dim"},
     {"ValueDim", kQwen3Next, R"({"linear_value_head_dim": 0})", kInvalid, "linear_value_head_dim"},
@@ -815,8 +788,7 @@ const Wrong kWrongQwen3Next[] = {
     {"HeadDim", kQwen3Next, R"({"head_dim": 512})", kUnimplemented, "head_dim"},
     {"LayerName", kQwen3Next, R"({"layer_types": ["a", "a", "a", "a"]})", kInvalid, "layer_types"},
 };
-INSTANTIATE_TEST_SUITE_P(Qwen3Next, WrongFamilyConfigTest, ::testing::ValuesIn(kWrongQwen3Next),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Qwen3Next, WrongFamilyConfigTest, ValuesIn(kWrongQwen3Next), NameOfWrong);
 
 TEST(FamilyToJsonTest, RoundTrips) {
   const std::pair<const char*, std::vector<const char*>> cases[] = {
@@ -863,10 +835,7 @@ TEST(FamilyToJsonTest, RoundTrips) {
     for (const char* changes : all_changes) {
       SW_ASSERT_OK_AND_ASSIGN(const ModelConfig config, ParseWith(base, changes));
       EXPECT_EQ(config.layers.size(), static_cast<size_t>(config.num_layers));
-      const std::string text = ToJson(config).dump();
-      SW_ASSERT_OK_AND_ASSIGN(const Json json, ParseJson(text, "written"));
-      SW_ASSERT_OK_AND_ASSIGN(const ModelConfig again, ParseConfig(json, "written"));
-      EXPECT_EQ(again, config) << base << changes << "\n" << text << "\n" << ToJson(again).dump();
+      ExpectRoundTrip(config, absl::StrCat(base, changes));
     }
   }
 }

@@ -2,15 +2,15 @@
 
 #include <cstdint>
 #include <limits>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "models/synthetic.h"
-#include "runtime/json.h"
+#include "tests/testing/config_cases.h"
 #include "tests/testing/model_goldens.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -18,30 +18,24 @@
 namespace sidewinder {
 namespace {
 
+using ::sidewinder::testing::ExpectRefused;
+using ::sidewinder::testing::ExpectRoundTrip;
 using ::sidewinder::testing::IsOk;
+using ::sidewinder::testing::kInvalid;
+using ::sidewinder::testing::kUnimplemented;
+using ::sidewinder::testing::NameOfWrong;
+using ::sidewinder::testing::Parse;
+using ::sidewinder::testing::ParseWith;
 using ::sidewinder::testing::StatusIs;
 using ::sidewinder::testing::TempFolder;
+using ::sidewinder::testing::WrongConfig;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::ValuesIn;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
-
-absl::StatusOr<ModelConfig> Parse(const std::string& text) {
-  absl::StatusOr<Json> json = ParseJson(text, "dir/config.json");
-  if (!json.ok()) return json.status();
-  return ParseConfig(*json, "dir/config.json");
-}
-
-// `base` with the members of `changes` in place of its own.
-absl::StatusOr<ModelConfig> ParseWith(const char* base, const std::string& changes) {
-  Json json = Json::parse(base);
-  const absl::StatusOr<Json> patch = ParseJson(changes, "changes");
-  EXPECT_THAT(patch, IsOk()) << changes;
-  for (const auto& [key, value] : patch->items()) json[key] = value;
-  return ParseConfig(json, "dir/config.json");
-}
 
 constexpr char kMamba1[] = R"({"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2,
     "vocab_size": 100})";
@@ -262,27 +256,11 @@ TEST(ParseConfigTest, PaddedVocabulary) {
   EXPECT_EQ(sizes(R"({"vocab_size": 104})"), std::pair(104L, 104L));
 }
 
-struct Wrong {
-  const char* name;
-  const char* base;
-  const char* changes;
-  absl::StatusCode code;
-  const char* message;
-};
+class WrongConfigTest : public ::testing::TestWithParam<WrongConfig> {};
 
-void PrintTo(const Wrong& wrong, std::ostream* out) { *out << wrong.name; }
+TEST_P(WrongConfigTest, NamesFileAndField) { ExpectRefused(GetParam()); }
 
-class WrongConfigTest : public ::testing::TestWithParam<Wrong> {};
-
-TEST_P(WrongConfigTest, NamesFileAndField) {
-  EXPECT_THAT(ParseWith(GetParam().base, GetParam().changes),
-              StatusIs(GetParam().code,
-                       AllOf(HasSubstr("dir/config.json"), HasSubstr(GetParam().message))));
-}
-
-constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
-const Wrong kWrongConfigs[] = {
+const WrongConfig kWrongConfigs[] = {
     {"NoFamily", R"({"hidden_size": 64})", "{}", kInvalid, "model_type"},
     {"OnlyDModel", R"({"d_model": 64})", "{}", kInvalid, "n_layer"},
     {"ModelTypeNotAString", kMamba1, R"({"model_type": 1})", kInvalid, "model_type"},
@@ -378,8 +356,7 @@ const Wrong kWrongConfigs[] = {
      "rmsnorm"},
 };
 
-INSTANTIATE_TEST_SUITE_P(ParseConfig, WrongConfigTest, ::testing::ValuesIn(kWrongConfigs),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(ParseConfig, WrongConfigTest, ValuesIn(kWrongConfigs), NameOfWrong);
 
 TEST(ParseConfigTest, RefusesWhatIsNotAnObject) {
   for (const char* text : {"[]", "null", "1", "\"mamba\""}) {
@@ -405,13 +382,6 @@ TEST(LoadConfigTest, AddsTheEndIdsOfGenerationConfig) {
                 StatusIs(kInvalid, HasSubstr(folder / "generation_config.json")))
         << wrong;
   }
-}
-
-void ExpectRoundTrip(const ModelConfig& config, const std::string& what) {
-  const std::string text = ToJson(config).dump();
-  SW_ASSERT_OK_AND_ASSIGN(const ModelConfig again, Parse(text));
-  EXPECT_EQ(*ParseConfig(ToJson(config), "unwritten"), config) << what;
-  EXPECT_EQ(again, config) << what << "\n" << text << "\n" << ToJson(again).dump();
 }
 
 TEST(ToJsonTest, RoundTrips) {
