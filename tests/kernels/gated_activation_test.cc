@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/testing/gated_activation_cases.h"
 #include "tests/testing/guarded_buffer.h"
-#include "tests/testing/random_values.h"
 #include "tests/testing/simd_backend.h"
 #include "tests/testing/tolerance.h"
 
@@ -16,12 +16,11 @@ namespace sidewinder {
 namespace {
 
 using testing::ExpectWithin;
+using testing::GatedActivationCase;
+using testing::GatedActivationData;
 using testing::GuardedBuffer;
+using testing::kActivations;
 using testing::kPoison;
-using testing::RandomValues;
-
-constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGelu, Activation::kRelu2,
-                                       Activation::kSigmoid};
 
 class GatedActivationTest : public testing::SimdBackendTest {
  protected:
@@ -91,57 +90,25 @@ TEST_P(GatedActivationTest, EveryMagnitude) {
   }
 }
 
-struct Case {
-  int64_t dim;
-  bool up;
-  int32_t rows_factor;
-};
-constexpr Case kCases[] = {{1, false, 1}, {2, true, 3},    {31, true, 1},   {32, false, 2},
-                           {33, true, 2}, {1031, true, 1}, {4096, true, 1}, {9000, true, 2}};
-
 TEST_P(GatedActivationTest, MatchesReferenceAndRowsStandAlone) {
-  for (const Case& c : kCases) {
+  for (const GatedActivationCase& c : testing::kGatedActivationCases) {
     for (const Activation activation : kActivations) {
-      SCOPED_TRACE("dim " + std::to_string(c.dim) + " activation " +
-                   std::to_string(static_cast<int>(activation)));
-      constexpr int32_t kRows{7};
-      const int64_t all = kRows * c.rows_factor, stride = c.dim + 3;
-      std::vector<float> gate = RandomValues(all * stride, 1, -8, 8);
-      std::vector<float> up = RandomValues(all * stride, 2, -2, 2);
-      for (int64_t r = 0; r < all; ++r) {
-        std::fill_n(gate.begin() + r * stride + c.dim, 3, kPoison);
-        std::fill_n(up.begin() + r * stride + c.dim, 3, kPoison);
-      }
-      int32_t rows = kRows;
-      std::vector<float> expected(all * c.dim);
-      GatedActivationParams params = {.gate = gate.data(),
-                                      .up = c.up ? up.data() : nullptr,
-                                      .output = expected.data(),
-                                      .dim = c.dim,
-                                      .gate_stride = stride,
-                                      .up_stride = stride,
-                                      .output_stride = c.dim,
-                                      .activation = activation,
-                                      .num_rows = &rows,
-                                      .rows_factor = c.rows_factor};
-      GatedActivationRef(params);
-      std::vector<float> magnitude(all * c.dim);
-      for (int64_t i = 0; i < all * c.dim; ++i) {
-        const int64_t at = i / c.dim * stride + i % c.dim;
-        magnitude[i] = std::abs(activation == Activation::kGelu ? gate[at] * (c.up ? up[at] : 1)
-                                                                : expected[i]);
-      }
+      const GatedActivationData data(c, activation);
+      SCOPED_TRACE(data.Name());
+      GatedActivationParams params = data.params;
+      int32_t rows;
+      params.num_rows = &rows;
       std::vector<float> together;
       for (const int threads : {1, 2, 3, 5}) {
         ExecutionContext ctx = Context(threads);
-        for (rows = kRows; rows >= 0; rows -= 3) {
-          GuardedBuffer output(all * c.dim);
+        for (rows = data.kRows; rows >= 0; rows -= 3) {
+          GuardedBuffer output(data.all_rows * c.dim);
           params.output = output.data();
           GatedActivation(ctx, params);
           const int64_t size = rows * c.rows_factor * c.dim;
           if (together.empty()) {
             together.assign(output.data(), output.data() + output.size());
-            ExpectWithin(output.data(), expected.data(), magnitude.data(), size,
+            ExpectWithin(output.data(), data.expected.data(), data.magnitude.data(), size,
                          testing::kGatedActivationRoundings, "output");
           }
           ASSERT_EQ(std::memcmp(output.data(), together.data(), size * sizeof(float)), 0);
@@ -150,21 +117,21 @@ TEST_P(GatedActivationTest, MatchesReferenceAndRowsStandAlone) {
         }
       }
       // In place, over the gate and over `up`.
-      rows = kRows;
+      rows = data.kRows;
       ExecutionContext ctx = Context(2);
       for (const bool over_up : {false, true}) {
         if (over_up && !c.up) continue;
-        GuardedBuffer in_place(over_up ? up : gate);
+        GuardedBuffer in_place(over_up ? data.up : data.gate);
         GatedActivationParams p = params;
         (over_up ? p.up : p.gate) = in_place.data();
         p.output = in_place.data();
-        p.output_stride = stride;
+        p.output_stride = data.stride;
         GatedActivation(ctx, p);
-        for (int64_t r = 0; r < all; ++r) {
-          ASSERT_EQ(std::memcmp(in_place.data() + r * stride, together.data() + r * c.dim,
+        for (int64_t r = 0; r < data.all_rows; ++r) {
+          ASSERT_EQ(std::memcmp(in_place.data() + r * data.stride, together.data() + r * c.dim,
                                 c.dim * sizeof(float)),
                     0);
-          ASSERT_TRUE(std::isnan(in_place[r * stride + c.dim]));
+          ASSERT_TRUE(std::isnan(in_place[r * data.stride + c.dim]));
         }
       }
     }

@@ -7,95 +7,34 @@
 #include "gtest/gtest.h"
 #include "kernels/rms_norm.h"
 #include "tests/testing/cuda_backend.h"
-#include "tests/testing/guarded_buffer.h"
 #include "tests/testing/random_values.h"
+#include "tests/testing/rms_norm_cases.h"
 #include "tests/testing/tolerance.h"
 
 namespace sidewinder {
 namespace {
 
 using testing::ExpectWithin;
-using testing::kPoison;
 using testing::RandomValues;
+using testing::RmsNormCase;
+using testing::RmsNormData;
 
 class RmsNormCudaTest : public testing::CudaTest {};
 
-enum class Form { kPlain, kSum, kGateFirst, kGateLast };
-using enum Form;
-struct Case {
-  int64_t dim, group_dim;
-  Form form;
-  bool weight;
-  int64_t gap;  // elements between rows beyond dim
-  bool misalign;
-};
-constexpr Case kCases[] = {{1, 1, kPlain, true, 5, false},
-                           {2, 2, kGateFirst, true, 5, true},
-                           {3, 1, kGateFirst, false, 5, false},
-                           {31, 31, kPlain, true, 5, false},
-                           {32, 32, kGateFirst, true, 4, false},
-                           {33, 11, kGateFirst, true, 5, false},
-                           {127, 127, kGateFirst, true, 5, false},
-                           {320, 320, kPlain, true, 4, false},
-                           {640, 320, kGateFirst, true, 4, true},
-                           {1024, 1024, kPlain, true, 0, false},
-                           {1031, 1031, kPlain, false, 5, true},
-                           {2560, 2560, kPlain, true, 0, false},
-                           {5120, 5120, kGateFirst, true, 4, false},
-                           {5120, 640, kGateFirst, true, 4, false},
-                           {1, 1, kSum, true, 5, false},
-                           {127, 127, kSum, false, 5, false},
-                           {320, 320, kSum, true, 4, false},
-                           {2560, 2560, kSum, true, 0, true},
-                           {2, 1, kGateLast, true, 5, false},
-                           {66, 33, kGateLast, true, 5, false},
-                           {512, 128, kGateLast, true, 4, false},
-                           {1031, 1031, kGateLast, false, 5, true}};
-
-std::vector<float> Rows(int64_t rows, const Case& c, uint32_t seed, float limit) {
-  const int64_t stride = c.dim + c.gap;
-  std::vector<float> values = RandomValues(rows * stride, seed, -limit, limit);
-  for (int64_t r = 0; r < rows; ++r) {
-    std::fill_n(values.begin() + r * stride + c.dim, c.gap, kPoison);
-  }
-  return values;
-}
-
 TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
-  for (const Case& c : kCases) {
-    SCOPED_TRACE("dim " + std::to_string(c.dim) + " group " + std::to_string(c.group_dim));
-    constexpr int32_t kRows{17};
-    const int64_t stride = c.dim + c.gap;
-    const bool has_gate = c.form == kGateFirst || c.form == kGateLast, has_addend = c.form == kSum;
-    const std::vector<float> input = Rows(kRows, c, 1, 3), gate = Rows(kRows, c, 2, 8);
-    const std::vector<float> addend = Rows(kRows, c, 4, 3);
-    const std::vector<float> weight = RandomValues(c.dim, 3);
-    std::vector<float> expected(kRows * c.dim);
-    RmsNormParams params = {.input = input.data(),
-                            .addend = has_addend ? addend.data() : nullptr,
-                            .gate = has_gate ? gate.data() : nullptr,
-                            .gate_last = c.form == kGateLast,
-                            .weight = c.weight ? weight.data() : nullptr,
-                            .output = expected.data(),
-                            .dim = c.dim,
-                            .group_dim = c.group_dim,
-                            .input_stride = stride,
-                            .addend_stride = stride,
-                            .gate_stride = stride,
-                            .output_stride = c.dim,
-                            .eps = 1e-5f,
-                            .num_rows = &kRows,
-                            .max_rows = kRows};
-    RmsNormRef(params);
-    std::vector<float> magnitude = expected;
-    for (float& value : magnitude) value = std::abs(value);
-
-    const auto device_input = Upload(input, c.misalign), device_gate = Upload(gate, c.misalign);
-    const auto device_weight = Upload(weight, c.misalign);
-    const auto device_addend = Upload(addend, c.misalign);
+  for (const RmsNormCase& c : testing::kRmsNormCases) {
+    const RmsNormData data(c);
+    SCOPED_TRACE(data.Name());
+    constexpr int32_t kRows{RmsNormData::kRows};
+    const int64_t stride = data.stride;
+    const auto device_input = Upload(data.input, c.misalign);
+    const auto device_gate = Upload(data.gate, c.misalign);
+    const auto device_weight = Upload(data.weight, c.misalign);
+    const auto device_addend = Upload(data.addend, c.misalign);
+    RmsNormParams params = data.params;
     params.input = device_input.data();
-    params.addend = has_addend ? device_addend.data() : nullptr;
-    params.gate = has_gate ? device_gate.data() : nullptr;
+    params.addend = data.has_addend ? device_addend.data() : nullptr;
+    params.gate = data.has_gate ? device_gate.data() : nullptr;
     params.weight = c.weight ? device_weight.data() : nullptr;
     std::vector<float> all;
     for (const int32_t rows : {kRows, 16, 5, 1, 0}) {
@@ -108,7 +47,7 @@ TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
       const std::vector<float> actual = output.Download();
       EXPECT_TRUE(output.Intact());
       if (rows == kRows) {
-        ExpectWithin(actual.data(), expected.data(), magnitude.data(), rows * c.dim,
+        ExpectWithin(actual.data(), data.expected.data(), data.magnitude.data(), rows * c.dim,
                      testing::RmsNormRoundings(c.group_dim), "output");
         all = actual;
       }
@@ -117,15 +56,15 @@ TEST_F(RmsNormCudaTest, MatchesReferenceAndRowsStandAlone) {
     }
 
     // The last row alone, in place, at another alignment: the same bits.
-    const std::vector<float> last(input.end() - stride, input.end());
-    const std::vector<float> last_gate(gate.end() - stride, gate.end());
-    const std::vector<float> last_addend(addend.end() - stride, addend.end());
+    const std::vector<float> last(data.input.end() - stride, data.input.end());
+    const std::vector<float> last_gate(data.gate.end() - stride, data.gate.end());
+    const std::vector<float> last_addend(data.addend.end() - stride, data.addend.end());
     const auto in_place = Upload(last, !c.misalign), gate_alone = Upload(last_gate, !c.misalign);
     const auto addend_alone = Upload(last_addend, !c.misalign);
     const auto one = Upload(std::vector<int32_t>{1});
     params.input = params.output = in_place.data();
-    params.addend = has_addend ? addend_alone.data() : nullptr;
-    params.gate = has_gate ? gate_alone.data() : nullptr;
+    params.addend = data.has_addend ? addend_alone.data() : nullptr;
+    params.gate = data.has_gate ? gate_alone.data() : nullptr;
     params.output_stride = stride;
     params.num_rows = one.data();
     params.max_rows = 1;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tests/testing/guarded_buffer.h"
-#include "tests/testing/random_values.h"
+#include "tests/testing/rms_norm_cases.h"
 #include "tests/testing/simd_backend.h"
 #include "tests/testing/tolerance.h"
 
@@ -17,8 +17,8 @@ namespace {
 
 using testing::ExpectWithin;
 using testing::GuardedBuffer;
-using testing::kPoison;
-using testing::RandomValues;
+using testing::RmsNormCase;
+using testing::RmsNormData;
 
 class RmsNormTest : public testing::SimdBackendTest {};
 
@@ -81,74 +81,34 @@ TEST_P(RmsNormTest, GoldenValues) {
   EXPECT_FLOAT_EQ(output[3], 4 * std::sqrt(2.0f));
 }
 
-enum class Form { kPlain, kSum, kGateFirst, kGateLast };
-using enum Form;
-struct Case {
-  int64_t dim, group_dim;
-  Form form;
-  bool weight;
-};
-constexpr Case kCases[] = {
-    {1, 1, kPlain, true},         {2, 2, kGateFirst, true},     {3, 1, kGateFirst, false},
-    {31, 31, kPlain, true},       {32, 32, kGateFirst, true},   {33, 11, kGateFirst, true},
-    {127, 127, kGateFirst, true}, {320, 320, kPlain, true},     {640, 320, kGateFirst, true},
-    {1031, 1031, kPlain, false},  {2560, 2560, kPlain, true},   {1, 1, kSum, true},
-    {33, 33, kSum, false},        {127, 127, kSum, true},       {320, 320, kSum, true},
-    {2, 1, kGateLast, true},      {31, 31, kGateLast, false},   {66, 33, kGateLast, true},
-    {512, 128, kGateLast, true},  {1031, 1031, kGateLast, true}};
-
 TEST_P(RmsNormTest, MatchesReferenceAndRowsStandAlone) {
-  for (const Case& c : kCases) {
-    SCOPED_TRACE("dim " + std::to_string(c.dim) + " group " + std::to_string(c.group_dim));
-    constexpr int32_t kRows{17};
-    const int64_t stride = c.dim + 5;
-    std::vector<float> input = RandomValues(kRows * stride, 1, -3, 3);
-    std::vector<float> gate = RandomValues(kRows * stride, 2, -8, 8);
-    std::vector<float> addend = RandomValues(kRows * stride, 4, -3, 3);
-    for (std::vector<float>* values : {&input, &gate, &addend}) {
-      for (int64_t r = 0; r < kRows; ++r) {
-        std::fill_n(values->begin() + r * stride + c.dim, 5, kPoison);
-      }
-    }
-    const bool has_gate = c.form == kGateFirst || c.form == kGateLast, has_addend = c.form == kSum;
-    const std::vector<float> weight = RandomValues(c.dim, 3);
-    int32_t rows = kRows;
-    std::vector<float> expected(kRows * c.dim);
-    RmsNormParams params = {.input = input.data(),
-                            .addend = has_addend ? addend.data() : nullptr,
-                            .gate = has_gate ? gate.data() : nullptr,
-                            .gate_last = c.form == kGateLast,
-                            .weight = c.weight ? weight.data() : nullptr,
-                            .output = expected.data(),
-                            .dim = c.dim,
-                            .group_dim = c.group_dim,
-                            .input_stride = stride,
-                            .addend_stride = stride,
-                            .gate_stride = stride,
-                            .output_stride = c.dim,
-                            .eps = 1e-5f,
-                            .num_rows = &rows};
-    RmsNormRef(params);
-    std::vector<float> magnitude = expected;
-    for (float& value : magnitude) value = std::abs(value);
+  for (RmsNormCase c : testing::kRmsNormCases) {
+    c.gap = 5;  // rows begin at every alignment
+    const RmsNormData data(c);
+    SCOPED_TRACE(data.Name());
+    constexpr int32_t kRows{RmsNormData::kRows};
+    const int64_t stride = data.stride;
+    RmsNormParams params = data.params;
+    int32_t rows;
+    params.num_rows = &rows;
 
     GuardedBuffer alone(kRows * c.dim);
     ExecutionContext one = Context(1);
     for (int64_t r = 0; r < kRows; ++r) {
       rows = 1;
-      params.input = input.data() + r * stride;
-      params.addend = has_addend ? addend.data() + r * stride : nullptr;
-      params.gate = has_gate ? gate.data() + r * stride : nullptr;
+      params.input = data.input.data() + r * stride;
+      params.addend = data.has_addend ? data.addend.data() + r * stride : nullptr;
+      params.gate = data.has_gate ? data.gate.data() + r * stride : nullptr;
       params.output = alone.data() + r * c.dim;
       RmsNorm(one, params);
     }
-    ExpectWithin(alone.data(), expected.data(), magnitude.data(), alone.size(),
+    ExpectWithin(alone.data(), data.expected.data(), data.magnitude.data(), alone.size(),
                  testing::RmsNormRoundings(c.group_dim), "output");
     EXPECT_TRUE(alone.Intact());
 
-    params.input = input.data();
-    params.addend = has_addend ? addend.data() : nullptr;
-    params.gate = has_gate ? gate.data() : nullptr;
+    params.input = data.params.input;
+    params.addend = data.params.addend;
+    params.gate = data.params.gate;
     for (const int threads : {1, 2, 3, 5}) {
       ExecutionContext ctx = Context(threads);
       for (rows = 0; rows <= kRows; ++rows) {
@@ -160,7 +120,7 @@ TEST_P(RmsNormTest, MatchesReferenceAndRowsStandAlone) {
       }
     }
     rows = kRows;
-    GuardedBuffer in_place(input);  // output may equal input
+    GuardedBuffer in_place(data.input);  // output may equal input
     params.input = params.output = in_place.data();
     params.output_stride = stride;
     RmsNorm(one, params);
@@ -168,7 +128,7 @@ TEST_P(RmsNormTest, MatchesReferenceAndRowsStandAlone) {
       ASSERT_EQ(std::memcmp(in_place.data() + r * stride, alone.data() + r * c.dim,
                             c.dim * sizeof(float)),
                 0);
-      ASSERT_TRUE(std::isnan(in_place[r * stride + c.dim]));
+      for (int64_t i = c.dim; i < stride; ++i) ASSERT_TRUE(std::isnan(in_place[r * stride + i]));
     }
   }
 }
