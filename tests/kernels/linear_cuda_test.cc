@@ -931,75 +931,155 @@ TEST_F(NormLinearCudaTest, GenericKernelsHaveTheSameBits) {
   }
 }
 
-// A convolution behind the product, fused or not: everything that is written has the same bits.
-TEST_F(NormLinearCudaTest, ConvolutionFusedOrNotGivesTheSameBits) {
-  constexpr Shape kShape{90, 64};
-  constexpr int64_t kConvDim{48}, kWidth{4}, kRingRows{24};
-  const DeviceArray<char> weight = Weights(
-      RandomWeights(kShape.out_dim * kShape.in_dim, DType::kBFloat16, 1), DType::kBFloat16, kShape);
-  const DeviceArray<float> bias = Upload(RandomValues(kShape.out_dim, 2));
-  const DeviceArray<float> scale = Upload(RandomValues(kShape.out_dim, 3, -3, 3));
-  const DeviceArray<float> taps = Upload(RandomValues(kWidth * kConvDim, 4));
-  const DeviceArray<float> conv_bias = Upload(RandomValues(kConvDim, 5));
-  for (const int32_t rows : {1, 5, 16}) {
+// in_proj of a Mamba-1 mixer, the convolution of its first outputs, and x_proj.
+struct MixerCase {
+  Shape in_proj;
+  int64_t conv_dim, x_proj_dim;
+
+  std::string Name() const {
+    return in_proj.Name() + ", " + std::to_string(conv_dim) + " convolved, x_proj of " +
+           std::to_string(x_proj_dim);
+  }
+};
+
+class NormLinearConvCudaTest : public LinearCudaTest {
+ protected:
+  // What ops(norm, in_proj, conv, x_proj) writes for sequences of `lengths` rows: both products,
+  // the convolved rows and the ring.
+  template <class Ops>
+  std::vector<std::vector<float>> Run(const MixerCase& c, const std::vector<int32_t>& lengths,
+                                      bool scaled, const Ops& ops) {
+    const int64_t in_dim = c.in_proj.in_dim, out_dim = c.in_proj.out_dim;
+    std::vector<SequenceRows> sequences;
+    for (const int32_t length : lengths) {
+      const auto slot = static_cast<int32_t>(sequences.size());
+      sequences.push_back({.slot = slot, .num_rows = length, .consumed = kConsumed});
+    }
+    testing::HostRowPlan host_plan(sequences);
+    const testing::DeviceRowPlan plan(host_plan.plan(), [&](const auto& v) { return Upload(v); });
+    const int32_t rows = host_plan.num_rows();
+
+    const DeviceArray<char> in_weight = RandomPacked(c.in_proj, 1);
+    const DeviceArray<char> x_weight = RandomPacked({c.x_proj_dim, c.conv_dim}, 7);
+    const DeviceArray<float> bias = Upload(RandomValues(out_dim, 2));
+    const DeviceArray<float> scale = Upload(RandomValues(out_dim, 3, -3, 3));
+    const DeviceArray<float> taps = Upload(RandomValues(kWidth * c.conv_dim, 4));
+    const DeviceArray<float> conv_bias = Upload(RandomValues(c.conv_dim, 5));
+    const DeviceArray<float> input = Upload(RandomValues(rows * in_dim, 6, -3, 3));
+    const DeviceArray<float> ring = Upload(
+        RandomValues(static_cast<int64_t>(lengths.size()) * kRingRows * c.conv_dim, 8, -3, 3));
+    const DeviceArray<float> normed = Poisoned<float>(rows * in_dim);
+    const DeviceArray<float> projected = Poisoned<float>(rows * out_dim);
+    const DeviceArray<float> convolved = Poisoned<float>(rows * c.conv_dim);
+    const DeviceArray<float> selected = Poisoned<float>(rows * c.x_proj_dim);
+
+    const RmsNormParams norm = {.input = input.data(),
+                                .gate = nullptr,
+                                .weight = nullptr,
+                                .output = normed.data(),
+                                .dim = in_dim,
+                                .group_dim = in_dim,
+                                .input_stride = in_dim,
+                                .gate_stride = 0,
+                                .output_stride = in_dim,
+                                .eps = 1e-5f,
+                                .num_rows = plan.plan().num_rows,
+                                .max_rows = rows};
+    const LinearParams in_proj = {.weight = in_weight.data(),
+                                  .weight_dtype = DType::kBFloat16,
+                                  .bias = bias.data(),
+                                  .scale = scaled ? scale.data() : nullptr,
+                                  .input = normed.data(),
+                                  .row_index = nullptr,
+                                  .output = projected.data(),
+                                  .in_dim = in_dim,
+                                  .out_dim = out_dim,
+                                  .input_stride = in_dim,
+                                  .output_stride = out_dim,
+                                  .accumulate = false,
+                                  .num_rows = plan.plan().num_rows,
+                                  .max_rows = rows};
+    const CausalConvParams conv = {.input = projected.data(),
+                                   .weight = taps.data(),
+                                   .bias = conv_bias.data(),
+                                   .output = convolved.data(),
+                                   .ring = ring.data(),
+                                   .dim = c.conv_dim,
+                                   .width = kWidth,
+                                   .input_stride = out_dim,
+                                   .output_stride = c.conv_dim,
+                                   .ring_rows = kRingRows,
+                                   .plan = plan.plan()};
+    LinearParams x_proj = in_proj;
+    x_proj.weight = x_weight.data();
+    x_proj.bias = x_proj.scale = nullptr;
+    x_proj.input = convolved.data();
+    x_proj.output = selected.data();
+    x_proj.in_dim = x_proj.input_stride = c.conv_dim;
+    x_proj.out_dim = x_proj.output_stride = c.x_proj_dim;
+    ops(norm, in_proj, conv, x_proj);
+    EXPECT_TRUE(projected.Intact() && convolved.Intact() && ring.Intact() && selected.Intact());
+    return {projected.Download(), convolved.Download(), ring.Download(), selected.Download()};
+  }
+
+  // Fused or not, everything that is written has the same bits.
+  void ExpectSameBits(const MixerCase& c, const std::vector<int32_t>& lengths, bool scaled) {
+    const auto apart = Run(c, lengths, scaled, [&](auto& norm, auto& in_proj, auto& conv, auto& x) {
+      NormLinear(ctx(), norm, in_proj);
+      CausalConv(ctx(), conv);
+      Linear(ctx(), x);
+    });
+    const auto three = Run(c, lengths, scaled, [&](auto& norm, auto& in_proj, auto& conv, auto& x) {
+      NormLinearConv(ctx(), norm, in_proj, conv);
+      Linear(ctx(), x);
+    });
+    const auto four = Run(c, lengths, scaled, [&](auto& norm, auto& in_proj, auto& conv, auto& x) {
+      NormLinearConvLinear(ctx(), norm, in_proj, conv, x);
+    });
+    EXPECT_EQ(three, apart);
+    EXPECT_EQ(four, apart);
+  }
+
+ private:
+  static constexpr int64_t kWidth{4}, kRingRows{24};
+  static constexpr int32_t kConsumed{17};  // a few rows more and the ring begins anew
+
+  DeviceArray<char> RandomPacked(Shape shape, uint32_t seed) {
+    return Weights(RandomWeights(shape.out_dim * shape.in_dim, DType::kBFloat16, seed),
+                   DType::kBFloat16, shape);
+  }
+};
+
+TEST_F(NormLinearConvCudaTest, FusedOrNotGivesTheSameBits) {
+  for (const int32_t rows : {1, 5, 8, 9, 16, 17}) {
     for (const bool scaled : {false, true}) {
       SCOPED_TRACE(std::to_string(rows) + " rows" + (scaled ? ", scaled" : ""));
-      testing::HostRowPlan host_plan({{.slot = 0, .num_rows = rows}});
-      const testing::DeviceRowPlan plan(host_plan.plan(), [&](const auto& v) { return Upload(v); });
-      const DeviceArray<float> input = Upload(RandomValues(rows * kShape.in_dim, 6, -3, 3));
-      std::vector<std::vector<float>> results[2];
-      for (const bool fused : {false, true}) {
-        const DeviceArray<float> normed = Poisoned<float>(rows * kShape.in_dim);
-        const DeviceArray<float> product = Poisoned<float>(rows * kShape.out_dim);
-        const DeviceArray<float> convolved = Poisoned<float>(rows * kConvDim);
-        const DeviceArray<float> ring = Upload(std::vector<float>(kRingRows * kConvDim));
-        const RmsNormParams norm = {.input = input.data(),
-                                    .gate = nullptr,
-                                    .weight = nullptr,
-                                    .output = normed.data(),
-                                    .dim = kShape.in_dim,
-                                    .group_dim = kShape.in_dim,
-                                    .input_stride = kShape.in_dim,
-                                    .gate_stride = 0,
-                                    .output_stride = kShape.in_dim,
-                                    .eps = kEps,
-                                    .num_rows = plan.plan().num_rows,
-                                    .max_rows = rows};
-        const LinearParams linear = {.weight = weight.data(),
-                                     .weight_dtype = DType::kBFloat16,
-                                     .bias = bias.data(),
-                                     .scale = scaled ? scale.data() : nullptr,
-                                     .input = normed.data(),
-                                     .row_index = nullptr,
-                                     .output = product.data(),
-                                     .in_dim = kShape.in_dim,
-                                     .out_dim = kShape.out_dim,
-                                     .input_stride = kShape.in_dim,
-                                     .output_stride = kShape.out_dim,
-                                     .accumulate = false,
-                                     .num_rows = plan.plan().num_rows,
-                                     .max_rows = rows};
-        const CausalConvParams conv = {.input = product.data(),
-                                       .weight = taps.data(),
-                                       .bias = conv_bias.data(),
-                                       .output = convolved.data(),
-                                       .ring = ring.data(),
-                                       .dim = kConvDim,
-                                       .width = kWidth,
-                                       .input_stride = kShape.out_dim,
-                                       .output_stride = kConvDim,
-                                       .ring_rows = kRingRows,
-                                       .plan = plan.plan()};
-        if (fused) {
-          NormLinearConv(ctx(), norm, linear, conv);
-        } else {
-          NormLinear(ctx(), norm, linear);
-          CausalConv(ctx(), conv);
-        }
-        results[fused] = {product.Download(), convolved.Download(), ring.Download()};
-        EXPECT_TRUE(product.Intact() && convolved.Intact() && ring.Intact());
-      }
-      EXPECT_EQ(results[0], results[1]);
+      ExpectSameBits({{90, 64}, 48, 20}, {rows}, scaled);
+    }
+  }
+}
+
+// On Hopper x_proj shares a launch with the rest of in_proj if a slice of in_proj has 9 to 40
+// k-steps, x_proj has few tiles and all rows are one sequence's and fit into one token tile.
+TEST_F(NormLinearConvCudaTest, XProjBesideInProjGivesTheSameBits) {
+  constexpr MixerCase kCases[] = {{{192, 1024}, 96, 40},      // 8 k-steps
+                                  {{192, 1040}, 96, 40},      // 9
+                                  {{203, 1044}, 96, 33},      // edges within tiles and steps
+                                  {{5120, 1280}, 2560, 112},  // more tiles than blocks
+                                  {{5184, 1040}, 5136, 48},   // 41 of x_proj
+                                  {{192, 2560}, 96, 40},      // 20
+                                  {{192, 2564}, 96, 40},      // 21
+                                  {{192, 5120}, 96, 40},      // 40
+                                  {{192, 5124}, 96, 40},      // 41
+                                  {{192, 1038}, 96, 40},      // narrow loads
+                                  {{192, 1040}, 90, 40},     // convolved channels end within a tile
+                                  {{192, 1040}, 192, 40},    // nothing behind them
+                                  {{192, 1040}, 96, 2048}};  // an x_proj of many tiles
+  const std::vector<int32_t> kLengths[] = {{1}, {5}, {8}, {9}, {17}, {3, 2}};
+  for (const MixerCase& c : kCases) {
+    for (const std::vector<int32_t>& lengths : kLengths) {
+      SCOPED_TRACE(c.Name() + ", rows " + ::testing::PrintToString(lengths));
+      ExpectSameBits(c, lengths, /*scaled=*/lengths[0] == 5);
     }
   }
 }
