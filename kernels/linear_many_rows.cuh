@@ -1,8 +1,8 @@
 // What the kernels for many rows share: the inputs as operand B in the workspace.
 //
-// 16 rows and a k-step are a tile of 512 bytes. The 16 bytes of lane l are its 8 bytes of operand B
-// of the lower 8 rows, then those of the upper 8. Row blocks of some tiles lie one behind the
-// other, in each the k-steps, and in these the tiles. Rows that do not exist hold anything: a
+// 16 rows and a k-step are a tile of 512 bytes: four matrices of 8 rows and 8 inputs, the lower and
+// upper inputs of the lower rows, then those of the upper rows. Row blocks of some tiles lie one
+// behind the other, in each the k-steps, and in these the tiles. Rows that do not exist hold anything: a
 // column of a product depends on that column of the inputs alone.
 #ifndef SIDEWINDER_KERNELS_LINEAR_MANY_ROWS_CUH_
 #define SIDEWINDER_KERNELS_LINEAR_MANY_ROWS_CUH_

@@ -18,6 +18,7 @@
 #include "kernels/common/async_copy.cuh"
 #include "kernels/common/last_block.cuh"
 #include "kernels/common/launch.cuh"
+#include "kernels/common/load_matrix.cuh"
 #include "kernels/linear_many_rows.cuh"
 #include "kernels/linear_packed.cuh"
 
@@ -55,6 +56,12 @@ __device__ __forceinline__ int ReadableRows(const PackedLinear& p) {
   return p.row_index == nullptr && p.max_rows <= kFreeRows ? p.max_rows : __ldcg(p.num_rows);
 }
 
+// Where the lane's item of a row begins in the two matrices of the row's tile.
+__device__ __forceinline__ int WordOfItem(int row) {
+  const int j = threadIdx.x % 4;
+  return j / 2 * kWarpSize + row * 4 + j % 2 * 2;
+}
+
 template <DType kDType, InputKind kKind>
 __global__ void __launch_bounds__(kThreads)
     PackRowsKernel(const __grid_constant__ PackedLinear p, int pitch, int block_tiles) {
@@ -72,16 +79,12 @@ __global__ void __launch_bounds__(kThreads)
   const int tile = local_tile / 2;
   const int64_t first =
       (int64_t{tile / block_tiles} * p.k_steps + begin) * block_tiles + tile % block_tiles;
-  // 16 bytes a lane of operand B: of an even row tile, then of the odd one behind it.
-  uint32_t* const packed =
-      static_cast<uint32_t*>(p.packed) + first * kWarpSize * 4 + local_tile % 2 * 2;
-  const int step_words = block_tiles * kWarpSize * 4;
+  uint32_t* const packed = static_cast<uint32_t*>(p.packed) + first * (kStepBytes / 4) +
+                           local_tile % 2 * (kStepBytes / 8);
+  const int step_words = block_tiles * (kStepBytes / 4);
   const TokenRows rows(p, row_tile, num_rows);
   const auto store = [&](int step, int r, unsigned low, unsigned high) {
-    const int word = FirstWordOfItem(r);
-    uint32_t* const words = packed + step * step_words + word / 2 * 4 + word % 2;
-    words[0] = low;
-    words[4] = high;
+    *reinterpret_cast<uint2*>(packed + step * step_words + WordOfItem(r)) = make_uint2(low, high);
   };
   const float squares = p.wide_loads
                             ? PackSlice<kDType, kKind, true>(p, rows, begin, steps, store)
@@ -148,17 +151,19 @@ __device__ __forceinline__ void CopyStage(const PackedLinear& p, char* stage, in
 template <DType kDType>
 __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int warp_tile,
                                              int warp_row_tile, Sums& sums) {
-  const auto load = [&](int tile) {
-    const char* from = stage + tile * kStageTileBytes + s * kStepBytes;
-    return reinterpret_cast<const uint4*>(from)[threadIdx.x % kWarpSize];
+  const auto of_lane = [&](int tile) {
+    return stage + tile * kStageTileBytes + s * kStepBytes + threadIdx.x % kWarpSize * 16;
   };
   uint4 weights[kWarpTiles];
   uint2 inputs[kWarpRowTiles];
 #pragma unroll
-  for (int m = 0; m < kWarpTiles; ++m) weights[m] = load(warp_tile + m);
+  for (int m = 0; m < kWarpTiles; ++m) {
+    weights[m] = *reinterpret_cast<const uint4*>(of_lane(warp_tile + m));
+  }
 #pragma unroll
   for (int n = 0; n < kWarpRowTiles; n += 2) {
-    const uint4 pair = load(kBlockTiles + (warp_row_tile + n) / 2);
+    const uint4 pair =
+        LoadMatrices4(SharedAddress(of_lane(kBlockTiles + (warp_row_tile + n) / 2)));
     inputs[n] = make_uint2(pair.x, pair.y);
     inputs[n + 1] = make_uint2(pair.z, pair.w);
   }

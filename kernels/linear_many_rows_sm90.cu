@@ -19,27 +19,23 @@
 // Bound: the bytes of W for up to some 100 rows, then tensor cores and the reads of shared memory
 // that feed them. Launches choose the Tile with the least predicted time.
 #include <algorithm>
+#include <cstdlib>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 
 #include "kernels/common/bulk_copy.cuh"
 #include "kernels/common/launch.cuh"
-#include "kernels/linear_many_rows.cuh"
-#include "kernels/linear_packed.cuh"
+#include "kernels/common/load_matrix.cuh"
+#include "kernels/linear_many_rows_sm90.cuh"
+#include "kernels/linear_warpgroup_tiles.cuh"
 
 namespace sidewinder {
 namespace {
 
 constexpr int kWarps{8};
 constexpr int kThreads{kWarps * kWarpSize};
-constexpr int kMostStages{8};
 constexpr int kTileSumBytes{kWarpSize * static_cast<int>(sizeof(float4))};  // 16 outputs, 8 rows
-constexpr int kMostRows{640};  // a multiple of every Tile::kRows
-
-// What a multiprocessor has, and what it sets aside for every block.
-constexpr int kMultiprocessorBytes{228 << 10};
-constexpr int kReservedBytes{1 << 10};
 
 template <int kTilesOfWarp, int kRowTilesOfWarp, int kWarpsAlongOutputs, int kWarpsAlongRows,
           int kBlocksOfCluster, int kBlocks = 1>
@@ -84,13 +80,6 @@ struct Tile {
   static_assert(kRowTiles % 2 == 0 && kMostRows % kRows == 0);
   static_assert(kStages >= 2 && kMeetBytes <= kGroups * kRingBytes);
   static_assert(kMeet || kCluster == 1);
-};
-
-struct ManyRows {
-  PackedLinear linear;
-  int32_t row_blocks;
-  int32_t pitch;  // of the squares
-  bool normed;
 };
 
 // Which part of the product a thread's block, group and warp have.
@@ -285,13 +274,14 @@ __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int group
   uint2 inputs[T::kWarpRowTiles];
 #pragma unroll
   for (int n = 0; n + 1 < T::kWarpRowTiles; n += 2) {
-    const uint4 pair = *reinterpret_cast<const uint4*>(operand(RowTileOf<T>(group_warp, n)));
+    const uint4 pair = LoadMatrices4(SharedAddress(operand(RowTileOf<T>(group_warp, n))));
     inputs[n] = make_uint2(pair.x, pair.y);
     inputs[n + 1] = make_uint2(pair.z, pair.w);
   }
   if constexpr (T::kWarpRowTiles % 2 != 0) {
     const int last = RowTileOf<T>(group_warp, T::kWarpRowTiles - 1);
-    inputs[T::kWarpRowTiles - 1] = *reinterpret_cast<const uint2*>(operand(last) + last % 2 * 8);
+    inputs[T::kWarpRowTiles - 1] =
+        LoadMatrices2(SharedAddress(operand(last)) + last % 2 * (kStepBytes / 2));
   }
 #pragma unroll
   for (int m = 0; m < T::kWarpTiles; ++m) {
@@ -337,53 +327,6 @@ __device__ __forceinline__ void MultiplySlice(const Place<T>& place, int k_steps
   }
 }
 
-// Four outputs of lane `lane` of a tile of sums (mma_m16n8k16.cuh).
-class Outputs {
- public:
-  __device__ Outputs(const ManyRows& a, const float* scales, int tile, int first_row,
-                     int first_local_row, int lane, int num_rows)
-      : a_(a), scales_(scales + first_local_row + lane % 4 * 2) {
-    row_ = first_row + first_local_row + lane % 4 * 2;
-    o_ = tile * static_cast<int>(kPackedTile) + lane / 4;
-    num_rows_ = num_rows;
-  }
-
-  __device__ float4 Old() const {
-    const float* p = a_.linear.output;
-    return {Has(0) ? __ldcg(p + At(0)) : 0, Has(1) ? __ldcg(p + At(1)) : 0,
-            Has(2) ? __ldcg(p + At(2)) : 0, Has(3) ? __ldcg(p + At(3)) : 0};
-  }
-
-  __device__ void Write(float4 sums, float4 old) const {
-    Write(0, sums.x, old.x);
-    Write(1, sums.y, old.y);
-    Write(2, sums.z, old.z);
-    Write(3, sums.w, old.w);
-  }
-
- private:
-  __device__ int O(int i) const { return o_ + i / 2 * 8; }
-  __device__ bool Has(int i) const { return row_ + i % 2 < num_rows_ && O(i) < a_.linear.out_dim; }
-  __device__ int64_t At(int i) const { return (row_ + i % 2) * a_.linear.output_stride + O(i); }
-
-  __device__ void Write(int i, float sum, float old) const {
-    if (!Has(i)) return;
-    const PackedLinear& p = a_.linear;
-    p.output[At(i)] = a_.normed ? FinishOutput<InputKind::kNorm>(p, sum, scales_[i % 2], O(i), old)
-                                : FinishOutput<InputKind::kPlain>(p, sum, 1, O(i), old);
-  }
-
-  const ManyRows& a_;
-  const float* scales_;
-  int row_, o_, num_rows_;
-};
-
-__device__ __forceinline__ float4 Plus(float4 a, float4 b) {
-  return {__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w)};
-}
-
-__device__ __forceinline__ float4 ToFloat4(const float (&v)[4]) { return {v[0], v[1], v[2], v[3]}; }
-
 // Where sums of a warp are in the tile of sums of a block.
 template <class T>
 __device__ __forceinline__ int SumIndex(const Place<T>& place, int m, int n) {
@@ -391,12 +334,11 @@ __device__ __forceinline__ int SumIndex(const Place<T>& place, int m, int n) {
 }
 
 template <class T>
-__device__ __forceinline__ Outputs OutputsOf(const ManyRows& a, const Place<T>& place,
-                                             const float* scales, int num_rows, int group_warp,
-                                             int m, int n, int lane) {
-  return Outputs(a, scales, place.first_tile + TileOf<T>(group_warp, m),
-                 a.linear.first_row + place.row_block * T::kRows,
-                 RowTileOf<T>(group_warp, n) * kTokenTile, lane, num_rows);
+__device__ __forceinline__ TileOutputs OutputsOf(const ManyRows& a, const Place<T>& place,
+                                                 const float* scales, int num_rows, int group_warp,
+                                                 int m, int lane) {
+  return TileOutputs(a.linear, scales, place.first_tile + TileOf<T>(group_warp, m),
+                     a.linear.first_row + place.row_block * T::kRows, lane, num_rows);
 }
 
 // Writes the outputs of a warp that has their totals.
@@ -406,17 +348,16 @@ __device__ __forceinline__ void WriteTotals(const ManyRows& a, const Place<T>& p
                                             const Sums<T>& totals) {
 #pragma unroll
   for (int m = 0; m < T::kWarpTiles; ++m) {
-    float4 old[T::kWarpRowTiles] = {};
-    if (a.linear.accumulate) {
+    const TileOutputs outputs =
+        OutputsOf(a, place, scales, num_rows, place.group_warp, m, place.lane);
+    float4 old[T::kWarpRowTiles];
 #pragma unroll
-      for (int n = 0; n < T::kWarpRowTiles; ++n) {
-        old[n] = OutputsOf(a, place, scales, num_rows, place.group_warp, m, n, place.lane).Old();
-      }
+    for (int n = 0; n < T::kWarpRowTiles; ++n) {
+      old[n] = outputs.Old(RowTileOf<T>(place.group_warp, n));
     }
 #pragma unroll
     for (int n = 0; n < T::kWarpRowTiles; ++n) {
-      OutputsOf(a, place, scales, num_rows, place.group_warp, m, n, place.lane)
-          .Write(ToFloat4(totals[m][n]), old[n]);
+      outputs.Write(RowTileOf<T>(place.group_warp, n), ToFloat4(totals[m][n]), old[n]);
     }
   }
 }
@@ -429,17 +370,20 @@ __device__ __forceinline__ void MeetAndWrite(const ManyRows& a, const Place<T>& 
   constexpr int kItems{T::kSumBytes / static_cast<int>(sizeof(float4))};
   constexpr int kStride{T::kCluster * kThreads}, kMine{(kItems + kStride - 1) / kStride};
   const auto outputs = [&](int item) {
-    const int tile = item / kWarpSize, warp_tile = tile / T::kWarpRowTiles;
+    const int warp_tile = item / kWarpSize / T::kWarpRowTiles;
     return OutputsOf(a, place, scales, num_rows, warp_tile / T::kWarpTiles,
-                     warp_tile % T::kWarpTiles, tile % T::kWarpRowTiles, item % kWarpSize);
+                     warp_tile % T::kWarpTiles, item % kWarpSize);
+  };
+  const auto row_tile = [&](int item) {
+    const int tile = item / kWarpSize;
+    return RowTileOf<T>(tile / T::kWarpRowTiles / T::kWarpTiles, tile % T::kWarpRowTiles);
   };
   const int first = place.rank * kThreads + static_cast<int>(threadIdx.x);
   float4 old[kMine] = {};
-  if (a.linear.accumulate) {
 #pragma unroll
-    for (int i = 0; i < kMine; ++i) {
-      if (first + i * kStride < kItems) old[i] = outputs(first + i * kStride).Old();
-    }
+  for (int i = 0; i < kMine; ++i) {
+    const int item = first + i * kStride;
+    if (item < kItems) old[i] = outputs(item).Old(row_tile(item));
   }
   __syncthreads();  // nobody reads a ring any more
   float4* mine = reinterpret_cast<float4*>(meeting) + place.group * kItems;
@@ -474,7 +418,7 @@ __device__ __forceinline__ void MeetAndWrite(const ManyRows& a, const Place<T>& 
     float4 total = {0, 0, 0, 0};
 #pragma unroll
     for (int q = 0; q < kSlices; ++q) total = Plus(total, slices[q]);
-    outputs(item).Write(total, old[i]);
+    outputs(item).Write(row_tile(item), total, old[i]);
   }
   if constexpr (T::kCluster > 1) {  // a block must stay while others read its sums
     ArriveAtCluster();
@@ -568,9 +512,8 @@ __global__ void __launch_bounds__(kThreads, T::kBlocksPerMultiprocessor)
     copies.DrainFill();
     return;
   }
-  if (a.normed && threadIdx.x < T::kRows) {
-    const int row = first_local_row + static_cast<int>(threadIdx.x);
-    scales[threadIdx.x] = RowScale(p, RowSquares(p, row, a.pitch));
+  if (threadIdx.x < T::kRows) {
+    scales[threadIdx.x] = a.ScaleOf(first_local_row + static_cast<int>(threadIdx.x));
   }
   __syncthreads();
 
@@ -591,10 +534,13 @@ __global__ void __launch_bounds__(kThreads, T::kBlocksPerMultiprocessor)
   }
 }
 
+template <class T>
+inline constexpr bool kIsGroup = requires { T::kConsumers; };
 // Clocks that a product of `rows` rows may take, from what an H100 moves and multiplies in a clock.
 // It only has to order Tiles.
 template <class T>
 float PredictClocks(const PackedLinear& args, int32_t rows, int32_t num_multiprocessors) {
+  if constexpr (kIsGroup<T>) { return 1e30f; } else {
   constexpr float kSharedRate{128}, kCopyRate{48}, kClusterRate{32};  // bytes of a multiprocessor
   constexpr float kMultiplyRate{1200};  // products of 16-bit numbers of a multiprocessor
   constexpr float kMemoryRate{1750}, kL2Rate{3000};  // bytes of the device
@@ -626,6 +572,22 @@ float PredictClocks(const PackedLinear& args, int32_t rows, int32_t num_multipro
       static_cast<float>(ceil_div(blocks, int64_t{usable} * T::kBlocksPerMultiprocessor));
   return std::max({busy, weights / kMemoryRate, all_copied / kL2Rate}) + kNotHidden * busy +
          waves * kStart + (T::kCluster > 1 ? kClusterStart : 0);
+}}
+
+template <DType kDType, class T>
+auto KernelOf() {
+  if constexpr (kIsGroup<T>) return WarpgroupRowsKernel<kDType, T>;
+  else return ManyRowsKernel<kDType, T>;
+}
+template <class T>
+constexpr int ClusterOf() {
+  if constexpr (kIsGroup<T>) return 1;
+  else return T::kCluster;
+}
+template <class T>
+constexpr int ThreadsOf() {
+  if constexpr (kIsGroup<T>) return T::kThreads;
+  else return kThreads;
 }
 
 template <DType kDType, class T>
@@ -640,11 +602,11 @@ cudaError_t LaunchTile(const CudaContext& ctx, InputKind kind, const PackedLinea
   const cudaError_t error = LaunchPackRows(ctx, kDType, kind, args, rows, pitch, T::kOperandTiles);
   if (error != cudaSuccess) return error;
   return LaunchKernel(
-      ctx, ManyRowsKernel<kDType, T>,
-      {.grid = dim3(static_cast<unsigned>(row_blocks * output_blocks * T::kCluster)),
-       .block = dim3(kThreads),
+      ctx, KernelOf<kDType, T>(),
+      {.grid = dim3(static_cast<unsigned>(row_blocks * output_blocks * ClusterOf<T>())),
+       .block = dim3(ThreadsOf<T>()),
        .shared_bytes = T::kSharedBytes,
-       .cluster = T::kCluster},
+       .cluster = ClusterOf<T>()},
       many);
 }
 
@@ -654,10 +616,12 @@ struct TileList {
                             int32_t rows, int32_t pitch) {
     const float clocks[] = {PredictClocks<Tiles>(args, rows, ctx.num_multiprocessors)...};
     const auto best = std::min_element(std::begin(clocks), std::end(clocks)) - std::begin(clocks);
+    static const char* const force = std::getenv("SW_TILE");
+    const auto chosen = force != nullptr ? std::atoi(force) : best;
     cudaError_t error = cudaErrorNotSupported;
     int i = 0;
     const auto launch = [&]<class T>(T) {
-      if (i++ == best) error = LaunchTile<kDType, T>(ctx, kind, args, rows, pitch);
+      if (i++ == chosen) error = LaunchTile<kDType, T>(ctx, kind, args, rows, pitch);
     };
     (launch(Tiles()), ...);
     return error;
@@ -680,7 +644,10 @@ using AllTiles =
              // 128 and 160 rows, many outputs.
              Tile<5, 4, 1, 4, 1>, Tile<6, 4, 1, 4, 1>, Tile<5, 5, 1, 4, 1>, Tile<6, 5, 1, 4, 1>,
              // Many of both.
-             Tile<5, 4, 2, 4, 1>, Tile<6, 4, 2, 4, 1>>;
+             Tile<5, 4, 2, 4, 1>, Tile<6, 4, 2, 4, 1>,
+             WarpgroupTile<32, 1, 2>, WarpgroupTile<32, 2, 1>, WarpgroupTile<64, 1, 2>,
+             WarpgroupTile<64, 2, 1>, WarpgroupTile<128, 2, 1>,
+             WarpgroupTile<160, 2, 1>>;
 
 template <DType kDType>
 cudaError_t LaunchChunks(const CudaContext& ctx, InputKind kind, PackedLinear args) {

@@ -439,7 +439,7 @@ struct NoConvolution {
 
 // `arrivals` [max_sequences] are zero. conv counts only if kConv; then x, B and C come from it.
 template <int kPartStates, bool kVector, bool kConv>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, !kConv && kPartStates <= 8 ? 5 : 1)
     MultiStepMamba2Kernel(const __grid_constant__ MultiStepMamba2Params p,
                           const __grid_constant__ CausalConvParams conv, unsigned* arrivals) {
   __shared__ Shared<kPartStates> shared;
@@ -569,11 +569,13 @@ CudaError LaunchMultiStepMamba2(CudaContext& ctx, const MultiStepMamba2Params& p
 
 CudaError LaunchConvMultiStepMamba2(CudaContext& ctx, const CausalConvParams& conv,
                                     const MultiStepMamba2Params& multistep) {
-  // Every block recomputes the convolution of B and C, which is worth a launch until rows are many.
-  // Both ways give the same bits.
-  constexpr int kMostRowsFused{32};
+  // Every block recomputes the convolution of B and C, which is worth a launch until there are many
+  // rows, or so many blocks that a multiprocessor should hold more of them at a time than the
+  // registers of this form allow. Both ways give the same bits.
+  constexpr int kMostRowsFused{32}, kMostSequencesFused{4};
   const RowPlan& plan = multistep.plan;
   const bool fused = conv.width == kConvWidth && multistep.state_dim <= 8 * kParts &&
+                     plan.max_sequences <= kMostSequencesFused &&
                      (plan.max_sequences > 1 || plan.max_rows <= kMostRowsFused);
   if (!fused) {
     const CudaError launched = LaunchCausalConv(ctx, conv);
