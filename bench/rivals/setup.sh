@@ -30,16 +30,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-source_of() {  # NAME==VERSION: downloads its sdist into $work, unpacked
-  name=${1%%==*}
-  MAMBA_SKIP_CUDA_BUILD=TRUE \
-    "$PYTHON" -m pip download --quiet --no-deps --no-build-isolation --no-binary "$name" \
-    --dest "$work" "$1"
-  tar -xzf "$work/$(echo "$name" | tr - _)-${1##*==}".tar.gz -C "$work"
-}
-
 "$PYTHON" -m pip install --quiet --no-deps --upgrade --target "$dir" einops==0.8.2 gguf==0.19.0
-source_of mamba-ssm==2.3.2.post1
+MAMBA_SKIP_CUDA_BUILD=TRUE "$PYTHON" -m pip download --quiet --no-deps --no-build-isolation \
+  --no-binary mamba-ssm --dest "$work" mamba-ssm==2.3.2.post1
+tar -xzf "$work/mamba_ssm-2.3.2.post1.tar.gz" -C "$work"
 rm -rf "$dir/mamba_ssm"
 mv "$work/mamba_ssm-2.3.2.post1/mamba_ssm" "$dir/"
 
