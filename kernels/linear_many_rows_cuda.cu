@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(kThreads)
     *reinterpret_cast<uint2*>(packed + step * step_words + WordOfItem(r)) = make_uint2(low, high);
   };
   const float squares = p.wide_loads
-                            ? PackSlice<kDType, kKind, true>(p, rows, begin, steps, store)
-                            : PackSlice<kDType, kKind, false>(p, rows, begin, steps, store);
+                            ? PackSlice<kDType, kKind, true, true>(p, rows, begin, steps, store)
+                            : PackSlice<kDType, kKind, false, true>(p, rows, begin, steps, store);
   if (kKind != InputKind::kPlain && lane < kTokenTile) {
     p.squares[slice * pitch + local_tile * kTokenTile + lane] = squares;
   }

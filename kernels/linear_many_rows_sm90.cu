@@ -1,594 +1,56 @@
 // Y = X W^T for more than 16 rows on Hopper, W and X packed (pack_weights.h, linear_many_rows.cuh),
-// with the bits that linear_few_rows.cuh gives every row.
-//
-// Grid: tiles of kTiles x 16 outputs and kRows rows; tiles of the same outputs are neighbours, so
-// that weights leave memory once. A tile belongs to a cluster of kCluster blocks, each of which
-// owns as many slices of the reduction (linear_policy.h). In a block, 8 warps form kGroups groups
-// that share the block's slices in turn; the warps of a group share the tile. A warp multiplies
-// kWarpTiles x 16 outputs and kWarpRowTiles x 8 rows.
-// Every group has a ring of stages in shared memory. Its warps share the bulk copies of a stage,
-// one for each tile of weights and one for all inputs, and start them when the group has read what
-// was there; weights depend on no other op, so the first ones are on their way before the kernel
-// waits for its inputs.
-// How slices add up, by Tile:
-//  - a slice a group (short sums, few blocks): all leave their sums in shared memory, and every
-//    thread of the cluster adds up its part of the outputs;
-//  - one group, one block: in registers;
-//  - else the total is in shared memory, and groups add their slices to it in turn.
-// Barriers: full and empty mbarriers of stages; turns; the block's or cluster's where sums meet.
-// Bound: the bytes of W for up to some 100 rows, then tensor cores and the reads of shared memory
-// that feed them. Launches choose the Tile with the least predicted time.
+// with the bits that linear_few_rows.cuh gives every row: which tiles do it.
 #include <algorithm>
-#include <cstdlib>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <iterator>
+#include <type_traits>
 
-#include "kernels/common/bulk_copy.cuh"
 #include "kernels/common/launch.cuh"
-#include "kernels/common/load_matrix.cuh"
 #include "kernels/linear_many_rows_sm90.cuh"
+#include "kernels/linear_warp_tiles.cuh"
 #include "kernels/linear_warpgroup_tiles.cuh"
 
 namespace sidewinder {
 namespace {
 
-constexpr int kWarps{8};
-constexpr int kThreads{kWarps * kWarpSize};
-constexpr int kTileSumBytes{kWarpSize * static_cast<int>(sizeof(float4))};  // 16 outputs, 8 rows
+// A kind of tile and what it takes on an H100: nanoseconds of a wave of blocks, and of each k-step
+// that a block computes. Fitted to the times of linear_cuda_bench (BM_Linear, 32 to 512 rows,
+// 768 to 10240 outputs, 768 to 5120 inputs).
+template <class TileKind, int kNsOfWave, int kNsOfStep>
+struct Choice {
+  using T = TileKind;
 
-template <int kTilesOfWarp, int kRowTilesOfWarp, int kWarpsAlongOutputs, int kWarpsAlongRows,
-          int kBlocksOfCluster, int kBlocks = 1>
-struct Tile {
-  static constexpr int kWarpTiles{kTilesOfWarp}, kWarpRowTiles{kRowTilesOfWarp};
-  static constexpr int kWarpsM{kWarpsAlongOutputs}, kWarpsN{kWarpsAlongRows};
-  static constexpr int kCluster{kBlocksOfCluster};
-  static constexpr int kBlocksPerMultiprocessor{kBlocks};
-  static constexpr int kGroupWarps{kWarpsM * kWarpsN}, kGroups{kWarps / kGroupWarps};
-  static constexpr int kTiles{kWarpTiles * kWarpsM}, kRowTiles{kWarpRowTiles * kWarpsN};
-  static constexpr int kRows{kRowTiles * kTokenTile}, kOperandTiles{kRowTiles / 2};
-  static constexpr int kStageTiles{kTiles + kOperandTiles};
-  static constexpr int kGroupSlices{kSlices / kCluster / kGroups};
-
-  static constexpr bool kMeet{kGroupSlices == 1};
-  static constexpr bool kInRegisters{!kMeet && kGroups == 1};
-  static constexpr bool kInTurns{!kMeet && kGroups > 1};
-
-  // Shared memory: rings or, when they are empty, sums that meet; the total; scales; barriers.
-  static constexpr int kStageSteps{kInRegisters ? 4 : 2};
-  static constexpr int kStageTileBytes{kStageSteps * kStepBytes};
-  static constexpr int kStageBytes{kStageTiles * kStageTileBytes};
-  static constexpr int kSumBytes{kTiles * kRowTiles * kTileSumBytes};
-  static constexpr int kTotalBytes{kInTurns ? kSumBytes : 0};
-  static constexpr int kScaleBytes{kRows * static_cast<int>(sizeof(float))};
-  static constexpr int kStageBarrierBytes{16};
-  static constexpr int kTurnBytes{kInTurns ? kSlices * kGroupWarps * 8 : 0};
-  static constexpr int kStages{std::min(
-      kMostStages,
-      (kMultiprocessorBytes / kBlocks - kReservedBytes - kTotalBytes - kScaleBytes - kTurnBytes) /
-          (kGroups * (kStageBytes + kStageBarrierBytes)))};
-  static constexpr int kRingBytes{kStages * kStageBytes};  // of a group
-  static constexpr int kMeetBytes{kMeet ? kGroups * kSumBytes : 0};
-  static constexpr int kTotal{std::max(kGroups * kRingBytes, kMeetBytes)};
-  static constexpr int kScales{kTotal + kTotalBytes};
-  static constexpr int kFull{kScales + kScaleBytes};
-  static constexpr int kEmpty{kFull + kGroups * kStages * 8};
-  static constexpr int kTurns{kEmpty + kGroups * kStages * 8};
-  static constexpr int kSharedBytes{kTurns + kTurnBytes};
-
-  static_assert(kGroups * kGroupWarps == kWarps && kSlices % (kCluster * kGroups) == 0);
-  static_assert(kRowTiles % 2 == 0 && kMostRows % kRows == 0);
-  static_assert(kStages >= 2 && kMeetBytes <= kGroups * kRingBytes);
-  static_assert(kMeet || kCluster == 1);
-};
-
-// Which part of the product a thread's block, group and warp have.
-template <class T>
-struct Place {
-  int rank;  // in the cluster
-  int row_block, first_tile;
-  int group, group_warp, lane;
-
-  __device__ explicit Place(const ManyRows& a) {
-    const int warp = threadIdx.x / kWarpSize;
-    rank = static_cast<int>(blockIdx.x) % T::kCluster;
-    const int tile = static_cast<int>(blockIdx.x) / T::kCluster;
-    row_block = tile % a.row_blocks;
-    first_tile = tile / a.row_blocks * T::kTiles;
-    group = warp / T::kGroupWarps;
-    group_warp = warp % T::kGroupWarps;
-    lane = threadIdx.x % kWarpSize;
-  }
-  // The i-th slice of the group.
-  __device__ int Slice(int i) const {
-    return rank * (kSlices / T::kCluster) + i * T::kGroups + group;
+  // Nanoseconds that a product may take; it only has to order the choices.
+  static float Predict(const PackedLinear& args, int32_t rows, int32_t num_multiprocessors) {
+    constexpr float kWeightBytesInNs{3000};
+    const auto ceil_div = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+    // Clusters lie within the hardware's groups of 16 or 18 multiprocessors.
+    const int32_t usable = T::kCluster > 2
+                               ? std::max(num_multiprocessors / 16 * 16, int32_t{T::kCluster})
+                               : num_multiprocessors;
+    const int64_t blocks = ceil_div(rows, T::kRows) * ceil_div(args.tiles, T::kTiles) * T::kCluster;
+    const int64_t waves = ceil_div(blocks, int64_t{usable} * T::kBlocksPerMultiprocessor);
+    const float steps = static_cast<float>(args.k_steps) / T::kCluster;
+    const float weights = static_cast<float>(args.tiles) * args.k_steps * kStepBytes;
+    return std::max(static_cast<float>(waves) * (kNsOfWave + steps * kNsOfStep),
+                    weights / kWeightBytesInNs);
   }
 };
 
-// In a block's tile: the m-th tile of outputs and n-th tile of rows of a warp of a group. Rows come
-// in pairs of tiles; if warps have an odd number, the last ones are halves of pairs.
-template <class T>
-__device__ __forceinline__ int TileOf(int group_warp, int m) {
-  return group_warp / T::kWarpsN * T::kWarpTiles + m;
-}
-template <class T>
-__device__ __forceinline__ int RowTileOf(int group_warp, int n) {
-  constexpr int kPaired{T::kWarpRowTiles / 2 * 2};
-  const int warp = group_warp % T::kWarpsN;
-  return n < kPaired ? warp * kPaired + n : T::kWarpsN * kPaired + warp;
-}
-
-// The copies of a group. A stage takes one for each tile of weights and one for the inputs; a lane
-// has at most one of them. Weights lie in a stage tile by tile, inputs step by step.
-template <class T>
-class Copies {
- public:
-  __device__ Copies(const ManyRows& a, const Place<T>& place, char* ring, uint64_t* full,
-                    uint64_t* empty)
-      : place_(place), k_steps_(a.linear.k_steps), ring_(ring), full_(full), empty_(empty) {
-    const int copy = place.lane * T::kGroupWarps + place.group_warp;
-    is_weight_ = copy < T::kTiles;
-    is_inputs_ = copy == T::kTiles;
-    if (is_weight_) is_weight_ = place.first_tile + copy < a.linear.tiles;
-    step_bytes_ = is_inputs_ ? T::kOperandTiles * kStepBytes : kStepBytes;
-    const void* base = is_inputs_ ? a.linear.packed : a.linear.weight;
-    const int64_t row = is_inputs_ ? place.row_block : place.first_tile + copy;
-    from_ = static_cast<const char*>(base) + row * k_steps_ * step_bytes_;
-    to_ = SharedAddress(ring) + copy * T::kStageTileBytes;
-    policy_ = is_weight_ && a.row_blocks == 1 ? EvictFirstPolicy() : EvictNormalPolicy();
-    const bool has_inputs = __any_sync(0xffffffffu, is_inputs_);
-    warp_step_bytes_ =
-        (__popc(__ballot_sync(0xffffffffu, is_weight_)) + has_inputs * T::kOperandTiles) *
-        kStepBytes;
-    StartSlice(0);
-  }
-
-  // By one warp of the group.
-  __device__ void InitBarriers() const {
-    if (place_.lane < T::kStages) {
-      InitBarrier(full_ + place_.lane, T::kGroupWarps);
-      InitBarrier(empty_ + place_.lane, T::kGroupWarps);
-      FenceBarrierInit();
-    }
-  }
-
-  // First all stages' weights, then their inputs.
-  __device__ void FillWeights() {
-    Copies at_start = *this;
-    for (int slot = 0; slot < T::kStages && at_start.MoreToCopy(); ++slot) {
-      at_start.Expect(slot);
-      at_start.Copy(slot, is_weight_);
-      at_start.Advance();
-    }
-  }
-  __device__ void FillInputs() {
-    for (; filled_ < T::kStages && MoreToCopy(); ++filled_) {
-      Copy(filled_, is_inputs_);
-      Advance();
-    }
-  }
-
-  // Fills the oldest stage anew that the group has read, kLag stages behind the one at hand. Warps
-  // wait for each other here, so it must not be the last one if they can help it.
-  __device__ void Refill() {
-    if (to_read_ > 0) {
-      --to_read_;
-      return;
-    }
-    if (!MoreToCopy()) return;
-    if constexpr (T::kGroupWarps > 1) WaitForBarrier(empty_ + copy_slot_, copy_parity_);
-    Expect(copy_slot_);
-    Copy(copy_slot_, is_weight_ || is_inputs_);
-    Advance();
-    if (++copy_slot_ == T::kStages) {
-      copy_slot_ = 0;
-      copy_parity_ ^= 1;
-    }
-  }
-
-  // The stage at hand.
-  __device__ const char* Wait() const {
-    WaitForBarrier(full_ + slot_, parity_);
-    return ring_ + slot_ * T::kStageBytes;
-  }
-  // The warp has read it.
-  __device__ void Release() {
-    __syncwarp();
-    if (T::kGroupWarps > 1 && place_.lane == 0) ArriveAtBarrier(empty_ + slot_);
-    if (++slot_ == T::kStages) {
-      slot_ = 0;
-      parity_ ^= 1;
-    }
-  }
-
-  // Copies must not arrive after the block has gone.
-  __device__ void DrainFill() const {
-    for (int i = 0; i < filled_; ++i) WaitForBarrier(full_ + i, 0);
-  }
-
- private:
-  static constexpr int kLag{T::kGroupWarps == 1 ? 0 : T::kStages > 3 ? 2 : 1};
-
-  __device__ bool MoreToCopy() const { return slice_ < T::kGroupSlices; }
-  __device__ int Count() const { return min(T::kStageSteps, end_ - step_); }
-
-  // The first slice from the i-th on that is not empty.
-  __device__ void StartSlice(int i) {
-    for (slice_ = i; slice_ < T::kGroupSlices; ++slice_) {
-      step_ = SliceBegin(place_.Slice(slice_), k_steps_);
-      end_ = SliceBegin(place_.Slice(slice_) + 1, k_steps_);
-      if (step_ < end_) return;
-    }
-  }
-  __device__ void Advance() {
-    step_ += T::kStageSteps;
-    if (step_ >= end_) StartSlice(slice_ + 1);
-  }
-
-  __device__ void Expect(int slot) const {
-    if (place_.lane == 0) ArriveAndExpectBytes(full_ + slot, warp_step_bytes_ * Count());
-    __syncwarp();
-  }
-  __device__ void Copy(int slot, bool wanted) const {
-    if (!wanted) return;
-    CopyBulk(to_ + slot * T::kStageBytes, from_ + static_cast<int64_t>(step_) * step_bytes_,
-             Count() * step_bytes_, full_ + slot, policy_);
-  }
-
-  const Place<T>& place_;
-  int k_steps_;
-  char* ring_;
-  uint64_t* full_;
-  uint64_t* empty_;
-
-  // The lane's copy.
-  bool is_weight_, is_inputs_;
-  int step_bytes_;
-  const char* from_;
-  uint32_t to_;
-  uint64_t policy_;
-  int warp_step_bytes_;
-
-  // The stage at hand.
-  int slot_ = 0;
-  uint32_t parity_ = 0;
-  // The next one to copy.
-  int slice_, step_ = 0, end_ = 0;
-  int filled_ = 0, copy_slot_ = 0;
-  uint32_t copy_parity_ = 0;
-  int to_read_ = kLag;
-};
-
-template <class T>
-using Sums = float[T::kWarpTiles][T::kWarpRowTiles][4];
-
-// Step s of a stage; `stage` is the stage's address for this lane.
-template <DType kDType, class T>
-__device__ __forceinline__ void MultiplyStep(const char* stage, int s, int group_warp,
-                                             Sums<T>& sums) {
-  const char* weight = stage + TileOf<T>(group_warp, 0) * T::kStageTileBytes + s * kStepBytes;
-  const auto operand = [&](int row_tile) {
-    return stage + T::kTiles * T::kStageTileBytes +
-           (s * T::kOperandTiles + row_tile / 2) * kStepBytes;
-  };
-  uint2 inputs[T::kWarpRowTiles];
-#pragma unroll
-  for (int n = 0; n + 1 < T::kWarpRowTiles; n += 2) {
-    const uint4 pair = LoadMatrices4(SharedAddress(operand(RowTileOf<T>(group_warp, n))));
-    inputs[n] = make_uint2(pair.x, pair.y);
-    inputs[n + 1] = make_uint2(pair.z, pair.w);
-  }
-  if constexpr (T::kWarpRowTiles % 2 != 0) {
-    const int last = RowTileOf<T>(group_warp, T::kWarpRowTiles - 1);
-    inputs[T::kWarpRowTiles - 1] =
-        LoadMatrices2(SharedAddress(operand(last)) + last % 2 * (kStepBytes / 2));
-  }
-#pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
-    const uint4 weights = *reinterpret_cast<const uint4*>(weight + m * T::kStageTileBytes);
-#pragma unroll
-    for (int n = 0; n < T::kWarpRowTiles; ++n) {
-      MultiplyAdd<kDType>(sums[m][n], weights, inputs[n].x, inputs[n].y);
-    }
-  }
-}
-
-// The sum of the group's i-th slice.
-template <DType kDType, class T>
-__device__ __forceinline__ void MultiplySlice(const Place<T>& place, int k_steps, int i,
-                                              Copies<T>& copies, Sums<T>& sums) {
-  const int slice = place.Slice(i);
-  const int steps = SliceBegin(slice + 1, k_steps) - SliceBegin(slice, k_steps);
-#pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
-#pragma unroll
-    for (int n = 0; n < T::kWarpRowTiles; ++n) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) sums[m][n][j] = 0;
-    }
-  }
-#pragma unroll 1
-  for (int step = 0; step < steps; step += T::kStageSteps) {
-    const char* stage = copies.Wait() + place.lane * 16;
-    if constexpr (T::kGroupWarps > 1) copies.Refill();
-    if (steps - step >= T::kStageSteps) {
-#pragma unroll
-      for (int s = 0; s < T::kStageSteps; ++s) {
-        MultiplyStep<kDType, T>(stage, s, place.group_warp, sums);
-      }
-    } else {
-#pragma unroll 1
-      for (int s = 0; s < steps - step; ++s) {
-        MultiplyStep<kDType, T>(stage, s, place.group_warp, sums);
-      }
-    }
-    copies.Release();
-    if constexpr (T::kGroupWarps == 1) copies.Refill();
-  }
-}
-
-// Where sums of a warp are in the tile of sums of a block.
-template <class T>
-__device__ __forceinline__ int SumIndex(const Place<T>& place, int m, int n) {
-  return ((place.group_warp * T::kWarpTiles + m) * T::kWarpRowTiles + n) * kWarpSize + place.lane;
-}
-
-template <class T>
-__device__ __forceinline__ TileOutputs OutputsOf(const ManyRows& a, const Place<T>& place,
-                                                 const float* scales, int num_rows, int group_warp,
-                                                 int m, int lane) {
-  return TileOutputs(a.linear, scales, place.first_tile + TileOf<T>(group_warp, m),
-                     a.linear.first_row + place.row_block * T::kRows, lane, num_rows);
-}
-
-// Writes the outputs of a warp that has their totals.
-template <class T>
-__device__ __forceinline__ void WriteTotals(const ManyRows& a, const Place<T>& place,
-                                            const float* scales, int num_rows,
-                                            const Sums<T>& totals) {
-#pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
-    const TileOutputs outputs =
-        OutputsOf(a, place, scales, num_rows, place.group_warp, m, place.lane);
-    float4 old[T::kWarpRowTiles];
-#pragma unroll
-    for (int n = 0; n < T::kWarpRowTiles; ++n) {
-      old[n] = outputs.Old(RowTileOf<T>(place.group_warp, n));
-    }
-#pragma unroll
-    for (int n = 0; n < T::kWarpRowTiles; ++n) {
-      outputs.Write(RowTileOf<T>(place.group_warp, n), ToFloat4(totals[m][n]), old[n]);
-    }
-  }
-}
-
-// A slice a group. `meeting` was the rings.
-template <class T>
-__device__ __forceinline__ void MeetAndWrite(const ManyRows& a, const Place<T>& place,
-                                             const float* scales, int num_rows, char* meeting,
-                                             const Sums<T>& sums) {
-  constexpr int kItems{T::kSumBytes / static_cast<int>(sizeof(float4))};
-  constexpr int kStride{T::kCluster * kThreads}, kMine{(kItems + kStride - 1) / kStride};
-  const auto outputs = [&](int item) {
-    const int warp_tile = item / kWarpSize / T::kWarpRowTiles;
-    return OutputsOf(a, place, scales, num_rows, warp_tile / T::kWarpTiles,
-                     warp_tile % T::kWarpTiles, item % kWarpSize);
-  };
-  const auto row_tile = [&](int item) {
-    const int tile = item / kWarpSize;
-    return RowTileOf<T>(tile / T::kWarpRowTiles / T::kWarpTiles, tile % T::kWarpRowTiles);
-  };
-  const int first = place.rank * kThreads + static_cast<int>(threadIdx.x);
-  float4 old[kMine] = {};
-#pragma unroll
-  for (int i = 0; i < kMine; ++i) {
-    const int item = first + i * kStride;
-    if (item < kItems) old[i] = outputs(item).Old(row_tile(item));
-  }
-  __syncthreads();  // nobody reads a ring any more
-  float4* mine = reinterpret_cast<float4*>(meeting) + place.group * kItems;
-#pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
-#pragma unroll
-    for (int n = 0; n < T::kWarpRowTiles; ++n) {
-      mine[SumIndex(place, m, n)] = ToFloat4(sums[m][n]);
-    }
-  }
-  if constexpr (T::kCluster > 1) {
-    ArriveAtCluster();
-    WaitForCluster();
-  } else {
-    __syncthreads();
-  }
-#pragma unroll
-  for (int i = 0; i < kMine; ++i) {
-    const int item = first + i * kStride;
-    if (item >= kItems) break;
-    float4 slices[kSlices];
-#pragma unroll
-    for (int q = 0; q < kSlices; ++q) {
-      const float4* from =
-          reinterpret_cast<const float4*>(meeting) + q % T::kGroups * kItems + item;
-      if constexpr (T::kCluster > 1) {
-        slices[q] = LoadFromCluster(SharedAddress(from), q / T::kGroups);
-      } else {
-        slices[q] = *from;
-      }
-    }
-    float4 total = {0, 0, 0, 0};
-#pragma unroll
-    for (int q = 0; q < kSlices; ++q) total = Plus(total, slices[q]);
-    outputs(item).Write(row_tile(item), total, old[i]);
-  }
-  if constexpr (T::kCluster > 1) {  // a block must stay while others read its sums
-    ArriveAtCluster();
-    WaitForCluster();
-  }
-}
-
-// One group: the total is in registers.
-template <DType kDType, class T>
-__device__ __forceinline__ void AddInRegisters(const PackedLinear& p, const Place<T>& place,
-                                               Copies<T>& copies, Sums<T>& totals) {
-  Sums<T> sums;
-#pragma unroll 1
-  for (int i = 0; i < T::kGroupSlices; ++i) {
-    MultiplySlice<kDType, T>(place, p.k_steps, i, copies, sums);
-#pragma unroll
-    for (int m = 0; m < T::kWarpTiles; ++m) {
-#pragma unroll
-      for (int n = 0; n < T::kWarpRowTiles; ++n) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) totals[m][n][j] = __fadd_rn(totals[m][n][j], sums[m][n][j]);
-      }
-    }
-  }
-}
-
-// Groups take turns at the total in shared memory. A lane reads and writes nothing but what the
-// lanes at its place in other groups do, so a turn passes from warp to warp: turns[slice][warp of
-// the group] says that the slice has been added. True for the warps that end up with the totals.
-template <DType kDType, class T>
-__device__ __forceinline__ bool AddInTurns(const PackedLinear& p, const Place<T>& place,
-                                           float4* total, uint64_t* turns, Copies<T>& copies,
-                                           Sums<T>& sums) {
-  int slice = 0;
-#pragma unroll 1
-  for (int i = 0; i < T::kGroupSlices; ++i) {
-    MultiplySlice<kDType, T>(place, p.k_steps, i, copies, sums);
-    slice = place.Slice(i);
-    if (slice > 0) WaitForBarrier(turns + (slice - 1) * T::kGroupWarps + place.group_warp, 0);
-#pragma unroll
-    for (int m = 0; m < T::kWarpTiles; ++m) {
-#pragma unroll
-      for (int n = 0; n < T::kWarpRowTiles; ++n) {
-        float4* at = total + SumIndex(place, m, n);
-        const float4 old = slice > 0 ? *at : float4{0, 0, 0, 0};
-        const float4 now = Plus(old, ToFloat4(sums[m][n]));
-        if (slice < kSlices - 1) {
-          *at = now;
-        } else {
-          sums[m][n][0] = now.x;
-          sums[m][n][1] = now.y;
-          sums[m][n][2] = now.z;
-          sums[m][n][3] = now.w;
-        }
-      }
-    }
-    __syncwarp();
-    if (place.lane == 0) ArriveAtBarrier(turns + slice * T::kGroupWarps + place.group_warp);
-  }
-  return slice == kSlices - 1;
-}
-
-template <DType kDType, class T>
-__global__ void __launch_bounds__(kThreads, T::kBlocksPerMultiprocessor)
-    ManyRowsKernel(const __grid_constant__ ManyRows a) {
-  extern __shared__ __align__(128) char many_rows_shared[];
-  LaunchDependents();
-  const PackedLinear& p = a.linear;
-  const Place<T> place(a);
-  float* scales = reinterpret_cast<float*>(many_rows_shared + T::kScales);
-  uint64_t* turns = reinterpret_cast<uint64_t*>(many_rows_shared + T::kTurns);
-  Copies<T> copies(
-      a, place, many_rows_shared + place.group * T::kRingBytes,
-      reinterpret_cast<uint64_t*>(many_rows_shared + T::kFull) + place.group * T::kStages,
-      reinterpret_cast<uint64_t*>(many_rows_shared + T::kEmpty) + place.group * T::kStages);
-  if (place.group_warp == 0) copies.InitBarriers();
-  if constexpr (T::kInTurns) {
-    if (threadIdx.x < kSlices * T::kGroupWarps) InitBarrier(turns + threadIdx.x, 1);
-  }
-  if constexpr (T::kGroupWarps > 1) {
-    __syncthreads();
-  } else {
-    __syncwarp();
-  }
-  copies.FillWeights();
-  WaitForDependencies();
-  const int num_rows = __ldcg(p.num_rows);
-  copies.FillInputs();
-  const int first_local_row = place.row_block * T::kRows;
-  if (p.first_row + first_local_row >= num_rows) {
-    copies.DrainFill();
-    return;
-  }
-  if (threadIdx.x < T::kRows) {
-    scales[threadIdx.x] = a.ScaleOf(first_local_row + static_cast<int>(threadIdx.x));
-  }
-  __syncthreads();
-
-  if constexpr (T::kMeet) {
-    Sums<T> sums;
-    MultiplySlice<kDType, T>(place, p.k_steps, 0, copies, sums);
-    MeetAndWrite(a, place, scales, num_rows, many_rows_shared, sums);
-  } else if constexpr (T::kInRegisters) {
-    Sums<T> totals = {};
-    AddInRegisters<kDType, T>(p, place, copies, totals);
-    WriteTotals(a, place, scales, num_rows, totals);
-  } else {
-    Sums<T> sums;
-    float4* total = reinterpret_cast<float4*>(many_rows_shared + T::kTotal);
-    if (AddInTurns<kDType, T>(p, place, total, turns, copies, sums)) {
-      WriteTotals(a, place, scales, num_rows, sums);
-    }
-  }
-}
-
-template <class T>
-inline constexpr bool kIsGroup = requires { T::kConsumers; };
-// Clocks that a product of `rows` rows may take, from what an H100 moves and multiplies in a clock.
-// It only has to order Tiles.
-template <class T>
-float PredictClocks(const PackedLinear& args, int32_t rows, int32_t num_multiprocessors) {
-  if constexpr (kIsGroup<T>) { return 1e30f; } else {
-  constexpr float kSharedRate{128}, kCopyRate{48}, kClusterRate{32};  // bytes of a multiprocessor
-  constexpr float kMultiplyRate{1200};  // products of 16-bit numbers of a multiprocessor
-  constexpr float kMemoryRate{1750}, kL2Rate{3000};  // bytes of the device
-  constexpr float kStart{1500}, kClusterStart{800};
-  constexpr float kNotHidden{0.25f};  // of the work of a multiprocessor
-  const auto ceil_div = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  // Clusters lie within the hardware's groups of 16 or 18 multiprocessors.
-  const int32_t usable =
-      T::kCluster > 2 ? std::max(num_multiprocessors / 16 * 16, T::kCluster) : num_multiprocessors;
-  const int64_t blocks = ceil_div(rows, T::kRows) * ceil_div(args.tiles, T::kTiles) * T::kCluster;
-  const float steps = static_cast<float>(args.k_steps) / T::kCluster;
-  const float copied = T::kStageTiles * kStepBytes;
-  const float read =
-      T::kGroupWarps * (T::kWarpTiles * kStepBytes + T::kWarpRowTiles * kStepBytes / 2);
-  const float step_clocks = std::max({T::kTiles * 16.0f * 16.0f * T::kRows / kMultiplyRate,
-                                      (copied + read) / kSharedRate, copied / kCopyRate});
-  float sum_clocks = 0;
-  if (T::kMeet) {
-    sum_clocks = T::kGroups * T::kSumBytes *
-                 (1 / kSharedRate + 1 / (T::kCluster > 1 ? kClusterRate : kSharedRate));
-  } else if (T::kInTurns) {
-    sum_clocks = 2 * kSlices * T::kSumBytes / kSharedRate;
-  }
-  const float block_clocks = steps * step_clocks + sum_clocks;
-  const float busy = static_cast<float>(ceil_div(blocks, usable)) * block_clocks;
-  const float weights = static_cast<float>(args.tiles) * args.k_steps * kStepBytes;
-  const float all_copied = static_cast<float>(blocks) * steps * copied;
-  const float waves =
-      static_cast<float>(ceil_div(blocks, int64_t{usable} * T::kBlocksPerMultiprocessor));
-  return std::max({busy, weights / kMemoryRate, all_copied / kL2Rate}) + kNotHidden * busy +
-         waves * kStart + (T::kCluster > 1 ? kClusterStart : 0);
-}}
-
-template <DType kDType, class T>
-auto KernelOf() {
-  if constexpr (kIsGroup<T>) return WarpgroupRowsKernel<kDType, T>;
-  else return ManyRowsKernel<kDType, T>;
-}
-template <class T>
-constexpr int ClusterOf() {
-  if constexpr (kIsGroup<T>) return 1;
-  else return T::kCluster;
-}
-template <class T>
-constexpr int ThreadsOf() {
-  if constexpr (kIsGroup<T>) return T::kThreads;
-  else return kThreads;
-}
+template <class... T>
+struct ChoiceList {};
+using Choices = ChoiceList<
+    // 32 rows, a slice a warp.
+    Choice<WarpTile<2, 4, 1, 1, 1, 2>, 4778, 61>, Choice<WarpTile<3, 4, 1, 1, 1, 2>, 5803, 64>,
+    // Slices over clusters, for few outputs.
+    Choice<WarpTile<3, 4, 1, 2, 2, 2>, 8299, 107>, Choice<WarpTile<2, 4, 1, 4, 4>, 7000, 118>,
+    Choice<WarpTile<2, 5, 1, 4, 4>, 9000, 107>, Choice<WarpTile<7, 5, 1, 4, 4>, 11195, 255>,
+    // Many outputs or rows.
+    Choice<WarpgroupTile<32, 1, 2>, 6342, 80>, Choice<WarpgroupTile<32, 2, 1>, 6342, 83>,
+    Choice<WarpgroupTile<64, 1, 2>, 6841, 90>, Choice<WarpgroupTile<64, 2, 1>, 6693, 96>,
+    Choice<WarpgroupTile<128, 2, 1>, 8849, 119>, Choice<WarpgroupTile<160, 2, 1>, 9195, 132>>;
 
 template <DType kDType, class T>
 cudaError_t LaunchTile(const CudaContext& ctx, InputKind kind, const PackedLinear& args,
@@ -602,52 +64,29 @@ cudaError_t LaunchTile(const CudaContext& ctx, InputKind kind, const PackedLinea
   const cudaError_t error = LaunchPackRows(ctx, kDType, kind, args, rows, pitch, T::kOperandTiles);
   if (error != cudaSuccess) return error;
   return LaunchKernel(
-      ctx, KernelOf<kDType, T>(),
-      {.grid = dim3(static_cast<unsigned>(row_blocks * output_blocks * ClusterOf<T>())),
-       .block = dim3(ThreadsOf<T>()),
+      ctx, T::template Kernel<kDType>(),
+      {.grid = dim3(static_cast<unsigned>(row_blocks * output_blocks * T::kCluster)),
+       .block = dim3(T::kThreads),
        .shared_bytes = T::kSharedBytes,
-       .cluster = ClusterOf<T>()},
+       .cluster = T::kCluster},
       many);
 }
 
-template <DType kDType, class... Tiles>
-struct TileList {
-  static cudaError_t Launch(const CudaContext& ctx, InputKind kind, const PackedLinear& args,
-                            int32_t rows, int32_t pitch) {
-    const float clocks[] = {PredictClocks<Tiles>(args, rows, ctx.num_multiprocessors)...};
-    const auto best = std::min_element(std::begin(clocks), std::end(clocks)) - std::begin(clocks);
-    static const char* const force = std::getenv("SW_TILE");
-    const auto chosen = force != nullptr ? std::atoi(force) : best;
-    cudaError_t error = cudaErrorNotSupported;
-    int i = 0;
-    const auto launch = [&]<class T>(T) {
-      if (i++ == chosen) error = LaunchTile<kDType, T>(ctx, kind, args, rows, pitch);
-    };
-    (launch(Tiles()), ...);
-    return error;
-  }
-};
-
-// Tile<outputs / 16 and rows / 8 of a warp, warps along outputs and rows, cluster, blocks>.
-template <DType kDType>
-using AllTiles =
-    TileList<kDType,
-             // 32 rows, a slice a warp.
-             Tile<1, 4, 1, 1, 1, 2>, Tile<2, 4, 1, 1, 1, 2>, Tile<3, 4, 1, 1, 1, 2>,
-             Tile<5, 4, 1, 1, 1, 2>,
-             // 64 rows.
-             Tile<2, 4, 1, 2, 2, 2>, Tile<3, 4, 1, 2, 2, 2>, Tile<5, 4, 1, 2, 2, 2>,
-             Tile<1, 1, 1, 8, 8, 2>, Tile<3, 1, 1, 8, 8, 2>,
-             // 128 and 160 rows, few outputs.
-             Tile<2, 4, 1, 4, 4>, Tile<6, 4, 1, 4, 4>, Tile<2, 5, 1, 4, 4>, Tile<6, 5, 1, 4, 4>,
-             Tile<7, 5, 1, 4, 4>,
-             // 128 and 160 rows, many outputs.
-             Tile<5, 4, 1, 4, 1>, Tile<6, 4, 1, 4, 1>, Tile<5, 5, 1, 4, 1>, Tile<6, 5, 1, 4, 1>,
-             // Many of both.
-             Tile<5, 4, 2, 4, 1>, Tile<6, 4, 2, 4, 1>,
-             WarpgroupTile<32, 1, 2>, WarpgroupTile<32, 2, 1>, WarpgroupTile<64, 1, 2>,
-             WarpgroupTile<64, 2, 1>, WarpgroupTile<128, 2, 1>,
-             WarpgroupTile<160, 2, 1>>;
+template <DType kDType, class... C>
+cudaError_t LaunchBest(const CudaContext& ctx, InputKind kind, const PackedLinear& args,
+                       int32_t rows, int32_t pitch, ChoiceList<C...>) {
+  const float times[] = {C::Predict(args, rows, ctx.num_multiprocessors)...};
+  const auto best = std::min_element(std::begin(times), std::end(times)) - std::begin(times);
+  static const char* const force = std::getenv("SW_TILE");
+  const auto chosen = force != nullptr ? std::atoi(force) : best;
+  cudaError_t error = cudaErrorNotSupported;
+  int i = 0;
+  const auto launch = [&]<class T>(std::type_identity<T>) {
+    if (i++ == chosen) error = LaunchTile<kDType, T>(ctx, kind, args, rows, pitch);
+  };
+  (launch(std::type_identity<typename C::T>()), ...);
+  return error;
+}
 
 template <DType kDType>
 cudaError_t LaunchChunks(const CudaContext& ctx, InputKind kind, PackedLinear args) {
@@ -663,7 +102,7 @@ cudaError_t LaunchChunks(const CudaContext& ctx, InputKind kind, PackedLinear ar
   args.squares = reinterpret_cast<float*>(static_cast<char*>(args.packed) + pitch * row_bytes);
   for (args.first_row = 0; args.first_row < max_rows; args.first_row += pitch) {
     const int32_t rows = std::min(pitch, max_rows - args.first_row);
-    const cudaError_t error = AllTiles<kDType>::Launch(ctx, kind, args, rows, pitch);
+    const cudaError_t error = LaunchBest<kDType>(ctx, kind, args, rows, pitch, Choices());
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;

@@ -128,8 +128,8 @@ class Operand {
       words[2] = second;
     };
     const float sum = p.wide_loads
-                          ? PackSlice<kDType, kKind, true>(p, rows, begin_, steps_, store)
-                          : PackSlice<kDType, kKind, false>(p, rows, begin_, steps_, store);
+                          ? PackSlice<kDType, kKind, true, false>(p, rows, begin_, steps_, store)
+                          : PackSlice<kDType, kKind, false, false>(p, rows, begin_, steps_, store);
     if (kNormed && lane < kTokenTile) squares[row_tile * kTokenTile + lane] = sum;
     __syncwarp();
   }

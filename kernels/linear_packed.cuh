@@ -140,22 +140,32 @@ __device__ __forceinline__ float SumOverWarp(float value) {
 }
 
 // A whole slice, chunk by chunk. Calls store(k-step of the slice, row, first word, second word) of
-// items that lie in it; the sum of squares of row r comes back in lane r.
-template <DType kDType, InputKind kKind, bool kWide, class Store>
+// items that lie in it; the sum of squares of row r comes back in lane r. kAhead: the next chunk is
+// loaded while one is packed, which takes registers for two.
+template <DType kDType, InputKind kKind, bool kWide, bool kAhead, class Store>
 __device__ __forceinline__ float PackSlice(const PackedLinear& p, const TokenRows& rows, int begin,
                                            int steps, const Store& store) {
   const int lane = threadIdx.x % kWarpSize;
   float squares[kTokenTile] = {};
-  for (int step = 0; step < steps; step += kChunkSteps) {
-    const int k = ItemOfLane(p, begin, steps, step);
-    float4 norm_weight = {1, 1, 1, 1};
-    if constexpr (kKind != InputKind::kPlain) norm_weight = LoadNormWeight<kWide>(p, k);
+  struct {
     Chunk<kKind, kTokenTile> chunk;
-    chunk.template Load<kWide>(p, rows, k);
-    chunk.template Pack<kDType>(norm_weight, squares, [&](int r, unsigned first, unsigned second) {
-      const int at = step + lane / 4;
-      if (at < steps) store(at, r, first, second);
-    });
+    float4 norm_weight = {1, 1, 1, 1};
+  } next;
+  const auto load_next = [&](int step) {
+    const int k = ItemOfLane(p, begin, steps, step);
+    if constexpr (kKind != InputKind::kPlain) next.norm_weight = LoadNormWeight<kWide>(p, k);
+    next.chunk.template Load<kWide>(p, rows, k);
+  };
+  if constexpr (kAhead) load_next(0);
+  for (int step = 0; step < steps; step += kChunkSteps) {
+    if constexpr (!kAhead) load_next(step);
+    const auto loaded = next;
+    if (kAhead && step + kChunkSteps < steps) load_next(step + kChunkSteps);
+    loaded.chunk.template Pack<kDType>(loaded.norm_weight, squares,
+                                       [&](int r, unsigned first, unsigned second) {
+                                         const int at = step + lane / 4;
+                                         if (at < steps) store(at, r, first, second);
+                                       });
   }
   float sum = 0;
   if constexpr (kKind != InputKind::kPlain) {

@@ -26,16 +26,20 @@ namespace sidewinder {
 
 inline constexpr int kCopyWarps{4};
 
+template <DType kDType, class T>
+__global__ void WarpgroupRowsKernel(const __grid_constant__ ManyRows a);
+
+// Rows, warpgroups along the outputs, blocks of a multiprocessor.
 template <int kRowsOfTile, int kGroupsOfBlock, int kBlocks>
 struct WarpgroupTile {
-  static constexpr int kRows{kRowsOfTile}, kGroups{kGroupsOfBlock};
+  static constexpr int kRows{kRowsOfTile}, kGroups{kGroupsOfBlock}, kCluster{1};
   static constexpr int kBlocksPerMultiprocessor{kBlocks};
   static constexpr int kTiles{kGroups * 4}, kRowTiles{kRows / kTokenTile};
   static constexpr int kOperandTiles{kRows / kOperandTile};
   static constexpr int kConsumers{kGroups * kWarpgroupSize};
   static constexpr int kThreads{kConsumers + kWarpgroupSize};
   // Sums and totals that are more than the registers of a thread: those that copy give theirs up.
-  static constexpr bool kMoveRegisters{kRows > 128};
+  static constexpr bool kMoveRegisters{kRows >= 128};
 
   static constexpr int kStageSteps{4};
   static constexpr int kStageTileBytes{kStageSteps * kStepBytes};
@@ -52,6 +56,11 @@ struct WarpgroupTile {
   static constexpr int kSharedBytes{kEmpty + kStages * 8};
 
   static_assert(kMostRows % kRows == 0 && kStages >= 2);
+
+  template <DType kDType>
+  static constexpr auto Kernel() {
+    return WarpgroupRowsKernel<kDType, WarpgroupTile>;
+  }
 };
 
 // The stages of all slices, in order.
@@ -173,61 +182,92 @@ class StageReader {
   __device__ StageReader(const char* ring, uint64_t* full, uint64_t* empty)
       : ring_(ring), full_(full), empty_(empty) {}
 
-  // The sum of a slice of `steps` k-steps.
+  // The sum of a slice of `steps` k-steps. Products of two stages are under way at a time, so that
+  // the tensor cores go on while weights of the next stage come to registers.
   template <DType kDType>
   __device__ __forceinline__ void MultiplySlice(int steps, WarpgroupSums<T>& sums) {
-    const int lane = threadIdx.x % kWarpSize, tile = threadIdx.x / kWarpSize;
 #pragma unroll
     for (int j = 0; j < T::kRows / 2; ++j) sums[j] = 0;
+    uint4 weights[2][T::kStageSteps];
+    int left = steps;
+    bool first = true;
 #pragma unroll 1
-    for (int step = 0; step < steps; step += T::kStageSteps) {
-      WaitForBarrier(full_ + slot_, parity_);
-      const char* stage = ring_ + slot_ * T::kStageBytes;
-      const char* weights = stage + tile * T::kStageTileBytes + lane * 16;
-      const uint64_t inputs =
-          InputsDescriptor(SharedAddress(stage) + T::kTiles * T::kStageTileBytes);
-      if (steps - step >= T::kStageSteps) {
-        MultiplySteps<kDType, T::kStageSteps>(weights, inputs, sums);
-      } else {
-#pragma unroll 1
-        for (int s = 0; s < steps - step; ++s) {
-          MultiplySteps<kDType, 1>(weights + s * kStepBytes, inputs + s * kInputStep, sums);
-        }
+    while (left >= T::kStageSteps) {
+      StartStage<kDType>(weights[0], sums);
+      if (!first) {
+        WaitForProducts<1>();
+        Release();
       }
-      Release(lane);
+      first = false;
+      left -= T::kStageSteps;
+      if (left < T::kStageSteps) break;
+      StartStage<kDType>(weights[1], sums);
+      WaitForProducts<1>();
+      Release();
+      left -= T::kStageSteps;
     }
+    WaitForProducts<0>();
+    if (!first) Release();
+    if (left == 0) return;
+    WaitForBarrier(full_ + slot_, parity_);  // a stage that is not full
+#pragma unroll 1
+    for (int s = 0; s < left; ++s) {
+      weights[0][0] = Weights(s);
+      BeginProducts();
+      StartProduct<kDType, T::kRows>(sums, weights[0][0], Inputs() + s * kInputStep);
+      CommitProducts();
+      WaitForProducts<0>();
+    }
+    Next();
+    Release();
   }
 
  private:
   static constexpr uint64_t kInputStep{T::kInputStepBytes >> 4};
 
-  template <DType kDType, int kSteps>
-  __device__ __forceinline__ void MultiplySteps(const char* weights, uint64_t inputs,
-                                                WarpgroupSums<T>& sums) {
-    uint4 w[kSteps];
-#pragma unroll
-    for (int s = 0; s < kSteps; ++s) w[s] = *reinterpret_cast<const uint4*>(weights + s * kStepBytes);
-    BeginProducts();
-#pragma unroll
-    for (int s = 0; s < kSteps; ++s) {
-      StartProduct<kDType, T::kRows>(sums, w[s], inputs + s * kInputStep);
-    }
-    CommitProducts();
-    WaitForProducts();
+  __device__ __forceinline__ uint4 Weights(int s) const {
+    const int lane = threadIdx.x % kWarpSize, tile = threadIdx.x / kWarpSize;
+    return *reinterpret_cast<const uint4*>(ring_ + slot_ * T::kStageBytes +
+                                           tile * T::kStageTileBytes + s * kStepBytes + lane * 16);
+  }
+  __device__ __forceinline__ uint64_t Inputs() const {
+    return InputsDescriptor(SharedAddress(ring_) + slot_ * T::kStageBytes +
+                            T::kTiles * T::kStageTileBytes);
   }
 
-  __device__ __forceinline__ void Release(int lane) {
-    if (lane == 0) ArriveAtBarrier(empty_ + slot_);
+  template <DType kDType>
+  __device__ __forceinline__ void StartStage(uint4 (&weights)[T::kStageSteps],
+                                             WarpgroupSums<T>& sums) {
+    WaitForBarrier(full_ + slot_, parity_);
+#pragma unroll
+    for (int s = 0; s < T::kStageSteps; ++s) weights[s] = Weights(s);
+    const uint64_t inputs = Inputs();
+    BeginProducts();
+#pragma unroll
+    for (int s = 0; s < T::kStageSteps; ++s) {
+      StartProduct<kDType, T::kRows>(sums, weights[s], inputs + s * kInputStep);
+    }
+    CommitProducts();
+    Next();
+  }
+
+  // To the next stage.
+  __device__ __forceinline__ void Next() {
     if (++slot_ == T::kStages) {
       slot_ = 0;
       parity_ ^= 1;
     }
   }
+  // The warp has read the oldest stage that it has not released.
+  __device__ __forceinline__ void Release() {
+    if (threadIdx.x % kWarpSize == 0) ArriveAtBarrier(empty_ + read_slot_);
+    if (++read_slot_ == T::kStages) read_slot_ = 0;
+  }
 
   const char* ring_;
   uint64_t* full_;
   uint64_t* empty_;
-  int slot_ = 0;
+  int slot_ = 0, read_slot_ = 0;
   uint32_t parity_ = 0;
 };
 

@@ -41,7 +41,6 @@ constexpr int kParts{4};         // threads of a channel
 constexpr int kThreads{kChannels * kParts};
 constexpr int kWarps{kThreads / kWarp};
 constexpr int kTileRows{8};
-constexpr int kRowsAtOnce{4};
 constexpr int kHalves{2};     // of W's inputs, summed apart
 constexpr int kHeldTiles{5};  // weight tiles that a warp keeps in registers
 constexpr int kUsualInputs{kHalves * kHeldTiles * static_cast<int>(kPackedTile)};
@@ -454,15 +453,6 @@ __global__ void __launch_bounds__(kThreads, F::kPartStates <= 8 ? 4 : 2)
             recurrence.Update(staged, shared.delta[r], r);
           }
         } else {
-          // Together, so that the decays of rows are computed while states wait for each other.
-          for (; position + kRowsAtOnce <= run_end; position += kRowsAtOnce) {
-#pragma unroll
-            for (int i = 0; i < kRowsAtOnce; ++i) {
-              const int r = position + i - first;
-              recurrence.Update(staged, shared.delta[r], r);
-              recurrence.Output(staged, shared.y[r], r);
-            }
-          }
           for (; position < run_end; ++position) {
             const int r = position - first;
             recurrence.Update(staged, shared.delta[r], r);
