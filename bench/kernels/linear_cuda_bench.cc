@@ -143,13 +143,13 @@ RmsNormParams Norm(const float* input, int64_t dim, const float* weight, float* 
           .max_rows = max_rows};
 }
 
-// args: rows, out_dim, in_dim, whether a norm stands in front.
+// args: rows, out_dim, in_dim, what stands in front: nothing, a norm (1), a gated norm (2).
 void BM_Linear(benchmark::State& state) {
   Gpu* gpu = Gpu::Get();
   if (gpu == nullptr) return state.SkipWithError("no GPU");
   const int32_t rows = static_cast<int32_t>(state.range(0));
   const Matrix m{state.range(1), state.range(2)};
-  const bool normed = state.range(3) != 0;
+  const bool normed = state.range(3) != 0, gated = state.range(3) == 2;
   const int64_t copies = std::max<int64_t>(2, static_cast<int64_t>(kColdBytes / m.bytes()) + 1);
   const DeviceMemory weights = gpu->Allocate(copies * m.bytes());
   for (int64_t i = 0; i < copies; ++i) {
@@ -157,6 +157,8 @@ void BM_Linear(benchmark::State& state) {
   }
   const DeviceMemory input = gpu->Allocate(rows * m.in_dim * sizeof(float));
   gpu->Randomize(input.data(), {rows, m.in_dim}, 1, DType::kFloat32);
+  const DeviceMemory gate = gpu->Allocate(rows * m.in_dim * sizeof(float));
+  gpu->Randomize(gate.data(), {rows, m.in_dim}, 2, DType::kFloat32);
   const DeviceMemory normed_rows = gpu->Allocate(rows * m.in_dim * sizeof(float));
   const DeviceMemory output = gpu->Allocate(rows * m.out_dim * sizeof(float));
   const int32_t* num_rows = gpu->SetRows(rows);
@@ -171,10 +173,13 @@ void BM_Linear(benchmark::State& state) {
             continue;
           }
           params.input = normed_rows.as<float>();
-          NormLinear(
-              gpu->ctx(),
-              Norm(input.as<float>(), m.in_dim, nullptr, normed_rows.as<float>(), num_rows, rows),
-              params);
+          RmsNormParams norm = Norm(input.as<float>(), m.in_dim, nullptr, normed_rows.as<float>(),
+                                    num_rows, rows);
+          if (gated) {
+            norm.gate = gate.as<float>();
+            norm.gate_stride = m.in_dim;
+          }
+          NormLinear(gpu->ctx(), norm, params);
         }
       });
 }
@@ -245,6 +250,7 @@ void Shapes(benchmark::internal::Benchmark* b) {
       b->Args({rows, m.out_dim, m.in_dim, normed});
     }
   }
+  for (const int rows : {1, 5, 160}) b->Args({rows, 2560, 5120, 2});  // out_proj of mamba2-2.7b
 }
 BENCHMARK(BM_Linear)->Apply(Shapes);
 
