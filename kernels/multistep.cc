@@ -8,6 +8,10 @@ void MultiStepMamba1(ExecutionContext& ctx, const MultiStepMamba1Params& params)
       [&](auto& cuda) { return LaunchMultiStepMamba1(cuda, params); });
 }
 
+int32_t MultiStepMamba2Chunk(int64_t head_dim, int64_t state_dim) {
+  return head_dim % 64 == 0 && (state_dim == 64 || state_dim == 128) ? kScanChunk : 1;
+}
+
 void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params) {
   Dispatch(
       ctx, "MultiStepMamba2", [&] { MultiStepMamba2Cpu(ctx, params); },

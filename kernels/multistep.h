@@ -13,7 +13,14 @@
 // num_rows. A prefill pass, whose rows are committed and move the checkpoint, may wrap around onto
 // rows it replays: an implementation replays first and appends last, with blocks that run at their
 // own pace too. The arithmetic of a row is the same whether it is decoded, replayed or prefilled,
-// so every path gives the same bits.
+// so every path gives the same bits, but for whole chunks:
+//
+// If `plan.prefill` is set, a backend may evaluate new rows at positions [k * kScanChunk,
+// (k + 1) * kScanChunk) together, where a sequence has all of them before its new checkpoint. Which
+// rows that are depends on the shape and on the sequence's own entry of the plan. Their bits, and
+// those of the state behind them, are functions of the state before the chunk, of its rows and of
+// nothing else: the same however a prompt is split into passes at multiples of kScanChunk. Of
+// snapshots only the last one behind such rows is stored.
 //
 // Snapshots (a baseline for benchmarks): if `snapshots` is not null, log and checkpoint are not
 // used; the start state is the snapshot of position `consumed`, and the state after every new row
@@ -94,6 +101,9 @@ struct MultiStepMamba2Params {
   RecurrentState state;
   RowPlan plan;
 };
+
+// kScanChunk if the CUDA backend has a form for whole chunks, otherwise 1.
+int32_t MultiStepMamba2Chunk(int64_t head_dim, int64_t state_dim);
 
 void MultiStepMamba2(ExecutionContext& ctx, const MultiStepMamba2Params& params);
 void MultiStepMamba2Cpu(ExecutionContext& ctx, const MultiStepMamba2Params& params);

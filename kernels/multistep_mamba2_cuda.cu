@@ -33,6 +33,7 @@
 #include "kernels/common/replay.cuh"
 #include "kernels/common/shared_memory.cuh"
 #include "kernels/fused.h"
+#include "kernels/multistep_mamba2.cuh"
 
 namespace sidewinder {
 namespace {
@@ -349,11 +350,6 @@ __device__ void StageRows(const MultiStepMamba2Params& p, const Place& place,
   }
 }
 
-// Time step of a new row.
-__device__ __forceinline__ float TimeStep(const MultiStepMamba2Params& p, float raw, float bias) {
-  return fminf(fmaxf(Softplus(__fadd_rn(raw, bias)), p.delta_min), p.delta_max);
-}
-
 // What lane `lane` holds of the tile at `first`: of a replayed row the logged time step, of a new
 // one what was projected.
 __device__ __forceinline__ float LoadRawStep(const MultiStepMamba2Params& p, int head,
@@ -441,7 +437,8 @@ struct NoConvolution {
 template <int kPartStates, bool kVector, bool kConv>
 __global__ void __launch_bounds__(kThreads, kPartStates > 8 ? 1 : kConv ? 4 : 5)
     MultiStepMamba2Kernel(const __grid_constant__ MultiStepMamba2Params p,
-                          const __grid_constant__ CausalConvParams conv, unsigned* arrivals) {
+                          const __grid_constant__ CausalConvParams conv, unsigned* arrivals,
+                          RowsPart part) {
   __shared__ Shared<kPartStates> shared;
   LaunchDependents();
 
@@ -463,7 +460,8 @@ __global__ void __launch_bounds__(kThreads, kPartStates > 8 ? 1 : kConv ? 4 : 5)
   const Ring log(p.state.log_rows), snapshot_ring(p.state.snapshot_rows), window(conv.ring_rows);
   WaitForDependencies();
   int s = blockIdx.y;
-  SequenceRows sequence = p.plan.sequences[s];  // there is memory for it, if not a sequence
+  SequenceRows sequence =
+      PartOf(p.plan.sequences[s], part);  // there is memory for it, if not a sequence
   const int num_sequences = *p.plan.num_sequences;
   const int64_t elements = place.inner_dim * place.state_dim;
   while (s < num_sequences) {
@@ -473,9 +471,12 @@ __global__ void __launch_bounds__(kThreads, kPartStates > 8 ? 1 : kConv ? 4 : 5)
     const bool deferred =
         replay.AppendsOntoReplayed() || (kConv && inputs.KeepsOntoNeeded(kConvWidth));
     float* checkpoint = p.state.checkpoint + replay.slot * elements;
-    recurrence.LoadState(snapshots ? p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot,
-                                                                        replay.begin, elements)
-                                   : checkpoint);
+    if (replay.begin < replay.end) {
+      recurrence.LoadState(snapshots
+                               ? p.state.snapshots + SnapshotOffset(snapshot_ring, replay.slot,
+                                                                    replay.begin, elements)
+                               : checkpoint);
+    }
     const auto stage = [&](int first, Staged<kPartStates>& to) {
       const float raw_step = LoadRawStep(p, place.head, replay, first);
       StageRows(p, place, replay, first, kConv, to);
@@ -526,7 +527,7 @@ __global__ void __launch_bounds__(kThreads, kPartStates > 8 ? 1 : kConv ? 4 : 5)
     }
     s += gridDim.y;
     if (s >= num_sequences) break;
-    sequence = p.plan.sequences[s];
+    sequence = PartOf(p.plan.sequences[s], part);
     __syncthreads();  // everybody is done with the buffers
   }
 }
@@ -534,8 +535,8 @@ __global__ void __launch_bounds__(kThreads, kPartStates > 8 ? 1 : kConv ? 4 : 5)
 bool IsAligned(const float* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 template <int kPartStates, bool kConv>
-cudaError_t LaunchOf(CudaContext& ctx, const MultiStepMamba2Params& p,
-                     const CausalConvParams& conv) {
+cudaError_t LaunchOf(CudaContext& ctx, const MultiStepMamba2Params& p, const CausalConvParams& conv,
+                     RowsPart part) {
   constexpr int kMaxGrid{65535};
   const int64_t splits = (p.head_dim + kColumns - 1) / kColumns;
   const LaunchShape shape{
@@ -546,9 +547,9 @@ cudaError_t LaunchOf(CudaContext& ctx, const MultiStepMamba2Params& p,
   const bool vector = p.head_dim % kOwnColumns == 0 && IsAligned(p.state.checkpoint) &&
                       IsAligned(p.state.snapshots);
   return vector ? LaunchKernel(ctx, MultiStepMamba2Kernel<kPartStates, true, kConv>, shape, p, conv,
-                               arrivals)
+                               arrivals, part)
                 : LaunchKernel(ctx, MultiStepMamba2Kernel<kPartStates, false, kConv>, shape, p,
-                               conv, arrivals);
+                               conv, arrivals, part);
 }
 
 bool TooManySequences(const RowPlan& plan) {
@@ -556,15 +557,30 @@ bool TooManySequences(const RowPlan& plan) {
          kWorkspaceCounterBytes / sizeof(unsigned);
 }
 
+cudaError_t LaunchInTokenOrder(CudaContext& ctx, const MultiStepMamba2Params& params,
+                               RowsPart part) {
+  if (params.state_dim <= 4 * kParts) return LaunchOf<4, false>(ctx, params, {}, part);
+  if (params.state_dim <= 8 * kParts) return LaunchOf<8, false>(ctx, params, {}, part);
+  if (params.state_dim <= 16 * kParts) return LaunchOf<16, false>(ctx, params, {}, part);
+  return cudaErrorNotSupported;
+}
+
+// Whether a sequence may have whole chunks, as far as the host knows.
+bool MayHaveChunks(const MultiStepMamba2Params& p) {
+  return p.plan.prefill && p.plan.max_rows >= kScanChunk &&
+         MultiStepMamba2Chunk(p.head_dim, p.state_dim) == kScanChunk;
+}
+
 }  // namespace
 
 CudaError LaunchMultiStepMamba2(CudaContext& ctx, const MultiStepMamba2Params& params) {
   if (params.plan.max_sequences <= 0) return cudaSuccess;
   if (TooManySequences(params.plan)) return cudaErrorNotSupported;
-  if (params.state_dim <= 4 * kParts) return LaunchOf<4, false>(ctx, params, {});
-  if (params.state_dim <= 8 * kParts) return LaunchOf<8, false>(ctx, params, {});
-  if (params.state_dim <= 16 * kParts) return LaunchOf<16, false>(ctx, params, {});
-  return cudaErrorNotSupported;
+  if (!MayHaveChunks(params)) return LaunchInTokenOrder(ctx, params, RowsPart::kAll);
+  cudaError_t launched = LaunchInTokenOrder(ctx, params, RowsPart::kBeforeChunks);
+  if (launched == cudaSuccess) launched = LaunchMultiStepMamba2Chunks(ctx, params);
+  if (launched != cudaSuccess) return launched;
+  return LaunchInTokenOrder(ctx, params, RowsPart::kBehindChunks);
 }
 
 CudaError LaunchConvMultiStepMamba2(CudaContext& ctx, const CausalConvParams& conv,
@@ -576,15 +592,17 @@ CudaError LaunchConvMultiStepMamba2(CudaContext& ctx, const CausalConvParams& co
   const RowPlan& plan = multistep.plan;
   const bool fused = conv.width == kConvWidth && multistep.state_dim <= 8 * kParts &&
                      plan.max_sequences <= kMostSequencesFused &&
-                     (plan.max_sequences > 1 || plan.max_rows <= kMostRowsFused);
+                     (plan.max_sequences > 1 || plan.max_rows <= kMostRowsFused) &&
+                     !MayHaveChunks(multistep);
   if (!fused) {
     const CudaError launched = LaunchCausalConv(ctx, conv);
     return launched != cudaSuccess ? launched : LaunchMultiStepMamba2(ctx, multistep);
   }
   if (plan.max_sequences <= 0) return cudaSuccess;
   if (TooManySequences(plan)) return cudaErrorNotSupported;
-  return multistep.state_dim <= 4 * kParts ? LaunchOf<4, true>(ctx, multistep, conv)
-                                           : LaunchOf<8, true>(ctx, multistep, conv);
+  return multistep.state_dim <= 4 * kParts
+             ? LaunchOf<4, true>(ctx, multistep, conv, RowsPart::kAll)
+             : LaunchOf<8, true>(ctx, multistep, conv, RowsPart::kAll);
 }
 
 }  // namespace sidewinder

@@ -96,18 +96,19 @@ SW_HOST_DEVICE inline int32_t DraftToken(const SlotControl& slot, int32_t consum
   return step > 0 ? slot.draft[step - 1] : slot.tokens[consumed + row];
 }
 
-// `num_rows` committed tokens of one sequence.
+// `num_rows` committed tokens of one sequence. The checkpoint lies behind the last whole chunk,
+// which cannot be replayed in part, whatever the stride.
 SW_HOST_DEVICE inline SequenceRows PrefillShare(int32_t slot_idx, const StateCursor& cursor,
                                                 const CheckpointRule& rule, int32_t num_rows) {
   const int32_t end = cursor.consumed + num_rows;
+  const int32_t aligned = Larger(end / rule.stride * rule.stride, end / kScanChunk * kScanChunk);
   return {.slot = slot_idx,
           .first_row = 0,
           .num_rows = num_rows,
           .checkpoint = cursor.checkpoint,
           .consumed = cursor.consumed,
-          .new_checkpoint = rule.every_round || num_rows == 0
-                                ? end
-                                : Larger(cursor.checkpoint, end / rule.stride * rule.stride)};
+          .new_checkpoint =
+              rule.every_round || num_rows == 0 ? end : Larger(cursor.checkpoint, aligned)};
 }
 
 SW_HOST_DEVICE inline StateCursor Advanced(const SequenceRows& sequence) {

@@ -32,6 +32,10 @@ struct SequenceRows {
                            // < new_checkpoint are not appended to the log (they are in the state).
 };
 
+// Positions [k * kScanChunk, (k + 1) * kScanChunk) of a text are a chunk. Some recurrences have a
+// form for whole chunks of a prompt (multistep.h).
+inline constexpr int32_t kScanChunk{64};
+
 struct RowPlan {
   int32_t* num_rows;        // [1]
   int32_t* num_sequences;   // [1]
@@ -41,6 +45,7 @@ struct RowPlan {
   int32_t* logit_rows;      // [max_rows] row index of each wanted logits row, ascending
   int32_t max_rows;         // bounds of the counts above for the pass at hand, known to the host:
   int32_t max_sequences;    // they size launches
+  bool prefill = false;     // rows of prompts: whole chunks among them may be evaluated as such
 };
 
 }  // namespace sidewinder

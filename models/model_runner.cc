@@ -15,8 +15,11 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
       model->info().kv_dtype == Name(DType::kBFloat16) ? DType::kBFloat16 : DType::kFloat32;
   SW_ASSIGN_OR_RETURN(StateStore store, StateStore::Create(model->shared_device(),
                                                            model->network().state_shape(), state));
+  ModelRunnerOptions rounded = options;
+  const int32_t multiple = store.prefill_multiple();
+  rounded.prefill_chunk = (options.prefill_chunk + multiple - 1) / multiple * multiple;
   auto runner =
-      std::unique_ptr<ModelRunner>(new ModelRunner(std::move(model), options, std::move(store)));
+      std::unique_ptr<ModelRunner>(new ModelRunner(std::move(model), rounded, std::move(store)));
   SW_RETURN_IF_ERROR(runner->AllocateBuffers(runner->model_->device()));
   return runner;
 }
@@ -76,6 +79,7 @@ void ModelRunner::PrefillChunk(ExecutionContext& ctx, int32_t slot, const int32_
   RowPlan pass = plan();
   pass.max_rows = num_rows;
   pass.max_sequences = 1;
+  pass.prefill = !logits;
   PlanPrefillRows(ctx, {.tokens = tokens,
                         .slot = slot,
                         .num_rows = num_rows,
@@ -90,9 +94,12 @@ void ModelRunner::PrefillChunk(ExecutionContext& ctx, int32_t slot, const int32_
 
 void ModelRunner::Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t begin,
                           int32_t end) {
-  for (int32_t consumed = begin; consumed < end; consumed += options_.prefill_chunk) {
-    PrefillChunk(ctx, slot, tokens, std::min(options_.prefill_chunk, end - consumed),
-                 /*logits=*/false);
+  const int32_t multiple = store_.prefill_multiple();
+  for (int32_t consumed = begin; consumed < end;) {
+    const int32_t cut = (consumed + options_.prefill_chunk) / multiple * multiple;
+    const int32_t stop = std::min(cut, end);
+    PrefillChunk(ctx, slot, tokens, stop - consumed, /*logits=*/false);
+    consumed = stop;
   }
 }
 

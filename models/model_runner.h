@@ -22,7 +22,8 @@ struct ModelRunnerOptions {
   StateStoreOptions state;
   int32_t rows_per_pass = 1;    // rows of one sequence in a decoding pass
   int32_t logits_per_pass = 1;  // of them, rows whose logits are wanted
-  int32_t prefill_chunk = 64;   // rows of one prefill pass
+  int32_t prefill_chunk = 64;   // rows of one prefill pass; rounded up to what recurrences evaluate
+                                // as a whole
   bool prefill_logits = false;  // prefill passes may want logits
 };
 
@@ -54,11 +55,13 @@ class ModelRunner {
   absl::Status Reserve(ExecutionContext& ctx, int32_t slot, int64_t positions);
 
   // Consumes tokens[begin, end) of a sequence in chunks, `begin` being what it has consumed;
-  // `tokens` is the sequence from position 0, in device memory.
+  // `tokens` is the sequence from position 0, in device memory. Bits depend on begin and end, not
+  // on options.prefill_chunk.
   void Prefill(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t begin,
                int32_t end);
 
-  // One chunk of at most options.prefill_chunk rows; logits() are those of its rows if wanted.
+  // One chunk of at most options.prefill_chunk rows. logits() are those of its rows if wanted;
+  // these rows have the bits that decoding gives them, wherever the text ends.
   void PrefillChunk(ExecutionContext& ctx, int32_t slot, const int32_t* tokens, int32_t num_rows,
                     bool logits);
 

@@ -78,6 +78,12 @@ int64_t StateStore::ConvRingRows(const RecurrentShape& shape) const {
 
 int64_t StateStore::conv_ring_rows(int64_t layer) const { return ConvRingRows(layers_[layer]); }
 
+int32_t StateStore::prefill_multiple() const {
+  int32_t multiple = 1;
+  for (const RecurrentShape& shape : layers_) multiple = std::max(multiple, shape.chunk);
+  return multiple;
+}
+
 RecurrentState StateStore::recurrent(int64_t layer) {
   const Layer& storage = storage_[layer];
   return {.checkpoint = storage.checkpoint.data,

@@ -31,6 +31,7 @@ struct RecurrentShape {
   int64_t b_dim;           //   B
   int64_t conv_dim;        // channels of the convolution
   int64_t conv_width;      // taps; the window is the last conv_width - 1 inputs
+  int32_t chunk = 1;       // positions that a prefill may evaluate as a whole (multistep.h)
 
   int64_t log_row_elements() const { return x_dim + delta_dim + b_dim; }
 };
@@ -69,6 +70,9 @@ class StateStore {
   int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
   const StateStoreOptions& options() const { return options_; }
   const CheckpointRule& rule() const { return rule_; }
+  // Prompts are cut into passes at multiples of this, or bits would depend on the cuts
+  // (multistep.h).
+  int32_t prefill_multiple() const;
 
   // Views that ops take; valid as long as the store.
   RecurrentState recurrent(int64_t layer);
@@ -101,8 +105,8 @@ class StateStore {
   // The state of a settled slot (empty log: checkpoint == consumed) as bytes: for each layer the
   // recurrent state, then the convolution window, oldest position first, zeros before position 0;
   // then the pages of keys and values, zeros behind the last position.
-  // Two sequences that consumed the same tokens give the same bytes, whatever was proposed on the
-  // way.
+  // Two sequences that consumed the same tokens, the same of them as prompts, give the same bytes,
+  // whatever was proposed on the way.
   std::string ExportSlot(ExecutionContext& ctx, int32_t slot) const;
   int64_t ExportBytes(int64_t consumed) const;
 

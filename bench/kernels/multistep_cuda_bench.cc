@@ -3,8 +3,10 @@
 //
 // A graph of launches one behind the other is timed, each on a state of its own: as many as the
 // L2 cache cannot hold together, or as many as a large model has layers. bytes/s
-// counts state, log, window and weights; floor_us is what they take at 3.1 TB/s, which an H100
-// reads at best.
+// counts state, log, window and weights, of a prefill inputs and outputs too; floor_us is what they
+// take at 3.1 TB/s, which an H100 reads at best, of_floor the part of the time that this is.
+// Prefills of Mamba-2 go in whole chunks, with the convolution before them, without it, or in token
+// order.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -42,18 +44,26 @@ struct Shape {
   int64_t state_elements() const { return inner_dim() * state_dim; }
 };
 
-enum class Op { kStep, kFusedStep, kConv };
+enum class Op { kStep, kFusedStep, kConv, kStepInTokenOrder };
 
 // What one pass does to every sequence.
 struct Pass {
   int32_t sequences, rows, replayed;
   bool moves;  // the checkpoint, to where the pass began
+
+  bool is_prefill() const { return rows > kLogRows; }
 };
 
 // Bytes that have to cross the memory bus.
 double PassBytes(const Shape& s, Op op, const Pass& pass) {
   const double rows = double{4} * pass.sequences * pass.rows;
-  if (op == Op::kConv) return rows * 2 * s.conv_dim();
+  const double conv = rows * 2 * s.conv_dim();
+  if (op == Op::kConv) return conv;
+  if (s.is_mamba2 && pass.is_prefill()) {
+    const double state = double{2 * 4} * pass.sequences * s.state_elements();
+    const double scan = rows * (s.conv_dim() + s.num_heads + s.inner_dim());
+    return state + scan + (op == Op::kFusedStep ? conv : 0);
+  }
   const double log_row = s.inner_dim() + s.delta_dim() + s.state_dim;
   const double state = double{4} * pass.sequences * s.state_elements() * (pass.moves ? 2 : 1);
   const double log = log_row * (rows + double{4} * pass.sequences * pass.replayed);
@@ -88,8 +98,11 @@ RowPlan MakePlan(Memory& memory, ExecutionContext& ctx, const Pass& pass) {
                          .checkpoint = 16,
                          .consumed = 16 + pass.replayed,
                          .new_checkpoint = pass.moves ? 17 + pass.replayed : 16});
-    // Prefill: the checkpoint goes to the end.
-    if (pass.rows > kLogRows) sequences.back().new_checkpoint = 16 + pass.replayed + pass.rows;
+    // From the beginning of a text, and the checkpoint goes to the end.
+    if (pass.is_prefill()) {
+      sequences.back().checkpoint = sequences.back().consumed = 0;
+      sequences.back().new_checkpoint = pass.rows;
+    }
   }
   const int32_t counts[3] = {pass.sequences * pass.rows, pass.sequences, 0};
   int32_t* device_counts = reinterpret_cast<int32_t*>(memory.Take(3));
@@ -105,7 +118,8 @@ RowPlan MakePlan(Memory& memory, ExecutionContext& ctx, const Pass& pass) {
           .sequences = device_sequences,
           .logit_rows = nullptr,
           .max_rows = pass.sequences * pass.rows,
-          .max_sequences = pass.sequences};
+          .max_sequences = pass.sequences,
+          .prefill = pass.is_prefill()};
 }
 
 // A layer with its state; zeros for values, which take as long as others.
@@ -136,7 +150,10 @@ class Layer {
   void Enqueue(ExecutionContext& ctx, Op op) const {
     if (op == Op::kConv) return CausalConv(ctx, Conv());
     if (shape_.is_mamba2) {
-      op == Op::kStep ? MultiStepMamba2(ctx, Mamba2()) : ConvMultiStepMamba2(ctx, Conv(), Mamba2());
+      MultiStepMamba2Params params = Mamba2();
+      if (op == Op::kStepInTokenOrder) params.plan.prefill = false;
+      op == Op::kFusedStep ? ConvMultiStepMamba2(ctx, Conv(), params)
+                           : MultiStepMamba2(ctx, params);
     } else {
       op == Op::kStep ? MultiStepMamba1(ctx, Mamba1())
                       : LinearMultiStepMamba1(ctx, DtProj(), Mamba1());
@@ -243,15 +260,18 @@ void BM_MultiStepCuda(benchmark::State& state, Shape shape, Op op) {
   std::vector<Layer> layers;
   for (int i = 0; i < sets; ++i) layers.emplace_back(memory, shape, plan);
 
-  TimeGraph(state, *ctx.cuda, sets, [&] {
-    for (const Layer& layer : layers) layer.Enqueue(ctx, op);
-  });
+  const double best = TimeGraph(state, *ctx.cuda, sets,
+                                [&] {
+                                  for (const Layer& layer : layers) layer.Enqueue(ctx, op);
+                                }) /
+                      sets;
   if (const absl::Status status = (*stream)->Synchronize(); !status.ok()) {
     state.SkipWithError(std::string(status.message()).c_str());
   }
   using benchmark::Counter;
   state.counters["bytes/s"] = Counter(bytes, Counter::kIsIterationInvariantRate);
   state.counters["floor_us"] = bytes / kPeakBandwidth * 1e6;
+  state.counters["of_floor"] = bytes / kPeakBandwidth / best;
 }
 
 void DecodeArgs(benchmark::internal::Benchmark* b) {
@@ -261,6 +281,12 @@ void DecodeArgs(benchmark::internal::Benchmark* b) {
     b->Args({sequences, 1, 0, 1})->Args({sequences, 5, 3, 1})->Args({sequences, 5, 8, 0});
   }
   b->Args({1, 512, 0, 1});
+}
+void PrefillArgs(benchmark::internal::Benchmark* b) {
+  b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.02);
+  b->ArgNames({"sequences", "rows", "replayed", "moves"});
+  for (int rows : {64, 128, 512, 575, 2048}) b->Args({1, rows, 0, 1});
+  b->Args({4, 512, 0, 1});
 }
 void ConvArgs(benchmark::internal::Benchmark* b) {
   b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.02);
@@ -273,6 +299,7 @@ constexpr Shape kMamba28b{false, 1, 5120, 16, 160};
 constexpr Shape kMamba130m{false, 1, 1536, 16, 48};
 constexpr Shape kMamba2x27b{true, 80, 64, 128, 0};
 constexpr Shape kMamba2x130m{true, 24, 64, 128, 0};
+constexpr Shape kZamba2x7b{true, 112, 64, 64, 0};
 BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba_2_8b / fused, kMamba28b, Op::kFusedStep)
     ->Apply(DecodeArgs);
 BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba_2_8b / step, kMamba28b, Op::kStep)->Apply(DecodeArgs);
@@ -283,6 +310,20 @@ BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_2_7b / fused, kMamba2x27b, Op::kFused
 BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_2_7b / step, kMamba2x27b, Op::kStep)->Apply(DecodeArgs);
 BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_130m / fused, kMamba2x130m, Op::kFusedStep)
     ->Apply(DecodeArgs);
+BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_2_7b / prefill_fused, kMamba2x27b, Op::kFusedStep)
+    ->Apply(PrefillArgs);
+BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_2_7b / prefill, kMamba2x27b, Op::kStep)
+    ->Apply(PrefillArgs);
+BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_2_7b / prefill_in_order, kMamba2x27b,
+                  Op::kStepInTokenOrder)
+    ->Apply(PrefillArgs);
+BENCHMARK_CAPTURE(BM_MultiStepCuda, zamba2_7b / prefill_fused, kZamba2x7b, Op::kFusedStep)
+    ->Apply(PrefillArgs);
+BENCHMARK_CAPTURE(BM_MultiStepCuda, zamba2_7b / prefill, kZamba2x7b, Op::kStep)->Apply(PrefillArgs);
+BENCHMARK_CAPTURE(BM_MultiStepCuda, zamba2_7b / prefill_in_order, kZamba2x7b, Op::kStepInTokenOrder)
+    ->Apply(PrefillArgs);
+BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_130m / prefill, kMamba2x130m, Op::kStep)
+    ->Apply(PrefillArgs);
 BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba_2_8b / conv, kMamba28b, Op::kConv)->Apply(ConvArgs);
 BENCHMARK_CAPTURE(BM_MultiStepCuda, mamba2_2_7b / conv, kMamba2x27b, Op::kConv)->Apply(ConvArgs);
 

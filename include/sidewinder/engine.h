@@ -151,8 +151,10 @@ struct EngineOptions {
   CheckpointPolicy checkpoint_policy = CheckpointPolicy::kEveryRound;
   int32_t checkpoint_stride = 16;  // kWhenLogFull, 1..4096
   AcceptanceMethod acceptance = AcceptanceMethod::kRejection;
-  int32_t prefill_chunk = 0;  // prompt tokens evaluated at once, 1..4096; 0: what suits the device
-  int32_t num_threads = 0;    // 0: one per core
+  // Prompt tokens evaluated at once, 1..4096, for models with Mamba-2 rounded up to a multiple of
+  // 64; 0: what suits the device.
+  int32_t prefill_chunk = 0;
+  int32_t num_threads = 0;  // 0: one per core
   // A tuning profile (sidewinder/tuning.h), for kAutoDraftTokens and what is left to be chosen by
   // the device. Empty: the one that `sidewinder tune` wrote for these models on this device if
   // there is one, else built-in figures; "builtin": those.

@@ -28,6 +28,10 @@ __device__ __forceinline__ void CopyAsync16(uint32_t to, const void* from, uint6
                : "memory");
 }
 
+__device__ __forceinline__ void CopyAsync16(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
 // 16 bytes, or zeros unless `wanted`; `from` must be an address even then.
 __device__ __forceinline__ void CopyAsync16OrZero(uint32_t to, const void* from, bool wanted) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),

@@ -75,7 +75,8 @@ RecurrentShape Mamba2Mixer::Shape(const ModelConfig& c) {
           .delta_dim = c.num_heads,
           .b_dim = c.num_groups * c.state_size,
           .conv_dim = c.conv_dim(),
-          .conv_width = c.conv_kernel};
+          .conv_width = c.conv_kernel,
+          .chunk = MultiStepMamba2Chunk(c.head_dim, c.state_size)};
 }
 
 int64_t Mamba2Mixer::ScratchElements(const ModelConfig& c, int64_t max_rows) {

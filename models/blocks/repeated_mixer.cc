@@ -187,7 +187,8 @@ RecurrentShape RepeatedMamba2Mixer::Shape(const ModelConfig& c) {
           .delta_dim = c.num_heads,
           .b_dim = c.num_heads * c.state_size,
           .conv_dim = ConvDim2(c),
-          .conv_width = c.conv_kernel};
+          .conv_width = c.conv_kernel,
+          .chunk = MultiStepMamba2Chunk(c.head_dim, c.state_size)};
 }
 
 int64_t RepeatedMamba2Mixer::ScratchElements(const ModelConfig& c, int64_t max_rows) {

@@ -22,6 +22,11 @@
 //               rounded sum: its condition number is at most |argument|, 20 for the arguments that
 //               tests use, plus 8 for the functions inside: 28 u. The output adds state_dim
 //               products, D x and the gate.
+//   MultiStep, whole chunks  as MultiStep, and three products of TF32 for one: 3 * 2^-20 = 48 u are
+//               left out, and a step of the tensor cores adds 8 products and the old sum, each cut
+//               off: 2 * 9 = 18, for each of the three. Sums over state elements twice (M, and C
+//               S), over the rows of a chunk once for the output and once a chunk for the state;
+//               an output is off by at most 4 * 48, decays and the products with them by 10 each
 //   DeltaNet    relative to the longest column of a state. Keys have length 1 and beta is below 1,
 //               so a step makes no column longer, nor an error in it, but for m, of at most |v| <=
 //               1: after `steps` rows columns are at most that long, and the errors of the steps
@@ -66,6 +71,13 @@ constexpr double MultiStepRoundings(int64_t steps, int64_t state_dim, double max
   constexpr double kDelta{28};
   return static_cast<double>(steps) * (6 + (kDelta + 2) * max_exponent) + kDelta +
          static_cast<double>(state_dim) + 10;
+}
+constexpr double MultiStepChunkRoundings(int64_t steps, int64_t state_dim, double max_exponent) {
+  constexpr double kProduct{48}, kStep{3 * 18}, kChunk{64};
+  const double rows = kChunk / 8 * kStep + kProduct + 10;
+  const double elements = static_cast<double>(state_dim) / 8 * kStep + kProduct + 10;
+  const double chunks = static_cast<double>(steps) / kChunk + 1;
+  return MultiStepRoundings(steps, state_dim, max_exponent) + 2 * elements + (chunks + 1) * rows;
 }
 inline constexpr double kDeltaNetStepRoundings{30};  // of g
 constexpr double DeltaNetKeyRoundings(int64_t key_dim) {

@@ -12,7 +12,7 @@ trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/bin" "$folder/lib"
 mapfile -t binaries < <(find "$build" -type f -perm -u+x \( -name sidewinder -o -name '*_cuda_test' \
   -o -name '*_cuda_bench' -o -name golden_test -o -name engine_test -o -name lossless_test \
-  -o -name read_bandwidth_test \) | sort)
+  -o -name prefill_test -o -name read_bandwidth_test \) | sort)
 [[ ${#binaries[@]} -gt 0 ]] || { echo "pack.sh: nothing to pack in $build" >&2; exit 1; }
 for binary in "${binaries[@]}"; do
   strip -o "$folder/bin/${binary##*/}" "$binary"

@@ -115,7 +115,7 @@ run_tests() {  # VARIANT ENVIRONMENT...
   while read -r binary; do
     queue "${binary##*/}$variant" env "$@" "$binary" --gtest_brief=1
   done < <(binaries '*_cuda_test')
-  for name in golden_test engine_test read_bandwidth_test lossless_test; do
+  for name in golden_test engine_test prefill_test read_bandwidth_test lossless_test; do
     binary=$(binaries "$name" | head -n 1)
     [[ -n $binary ]] || { echo "no $name in $build"; continue; }
     queue "$name$variant" env SIDEWINDER_TEST_DEVICE=cuda "$@" "$binary" --gtest_brief=1
