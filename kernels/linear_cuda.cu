@@ -99,16 +99,10 @@ InputKind KindOf(const RmsNormParams* norm) {
   return norm->gate == nullptr ? InputKind::kNorm : InputKind::kGated;
 }
 
-struct Rings {
-  using Short = AsyncRing;
-  using Long = AsyncRing;
-  using Small = AsyncRing;
-};
-
 }  // namespace
 
 CudaError LaunchFewRows(CudaContext& ctx, DType dtype, InputKind kind, const PackedLinear& args) {
-  return DispatchFewRows<Rings>(ctx, dtype, kind, args);
+  return DispatchFewRows<AsyncRing, AsyncRing>(ctx, dtype, kind, args);
 }
 
 namespace {

@@ -12,7 +12,8 @@
 // Weights depend on no other op, so the ring is full before the kernel waits for its inputs.
 // Where a convolution follows (Mamba-1), the finisher runs it over the tile at hand: a lane has a
 // channel, its window and its taps.
-// A block leaves room for one of the next kernel, whose ring then fills while this one ends.
+// A block takes so much memory and so many registers that the next product's wait until it is done:
+// where two share a multiprocessor, both are slower (docs/benchmarks.md).
 // Shared memory: see Layout. Barriers: one of the block before the wait; full and empty mbarriers
 // of the exchange slots. Bound: PackedBytes / bandwidth.
 #ifndef SIDEWINDER_KERNELS_LINEAR_FEW_ROWS_CUH_
@@ -389,15 +390,8 @@ __device__ __forceinline__ void MultiplyFewRows(const PackedLinear& p, BlockOf b
                                                 squares + warp * kRowTiles * kTokenTile);
 }
 
-// Launch bounds that limit registers, so that a multiprocessor has some for a block of the next
-// kernel: 96 a thread where slices are short, 128 where they are long; a block of each fits.
-template <int kRowTiles, int kSteps>
-inline constexpr int kBoundThreads{kRowTiles > 1 || kSteps == kInShared ? kFewRowsThreads
-                                   : kSteps <= 20 ? 640
-                                                  : 512};
-
 template <DType kDType, int kRowTiles, InputKind kKind, int kSteps, class Ring>
-__global__ void __launch_bounds__(kBoundThreads<kRowTiles, kSteps>)
+__global__ void __launch_bounds__(kFewRowsThreads)
     FewRowsKernel(const __grid_constant__ PackedLinear p) {
   extern __shared__ __align__(128) char few_rows_shared[];
   LaunchDependents();
@@ -410,7 +404,7 @@ __global__ void __launch_bounds__(kBoundThreads<kRowTiles, kSteps>)
 // stream the weights of `large`.
 template <DType kDType, InputKind kKind, int kSteps, InputKind kSmallKind, int kSmallSteps,
           class Ring, class SmallRing>
-__global__ void __launch_bounds__(kBoundThreads<1, std::max(kSteps, kSmallSteps)>)
+__global__ void __launch_bounds__(kFewRowsThreads)
     FewRowsPairKernel(const __grid_constant__ PackedLinear large,
                       const __grid_constant__ PackedLinear small) {
   extern __shared__ __align__(128) char few_rows_shared[];
@@ -457,45 +451,44 @@ cudaError_t LaunchFewRowsPairKernel(const CudaContext& ctx, const PackedLinear& 
       large, small);
 }
 
-// Where the operand is kept: in registers if a slice is short enough. Rings: one for slices whose
-// tile is a group or two, one for longer ones, and one where the operand needs the memory.
-template <class Rings, DType kDType, InputKind kKind, int kRowTiles>
+// Where the operand is kept: in registers if a slice is short enough.
+template <class Ring, class SmallRing, DType kDType, InputKind kKind, int kRowTiles>
 cudaError_t DispatchSteps(const CudaContext& ctx, const PackedLinear& args) {
   const int steps = args.wide_loads ? MaxSliceSteps(args.k_steps) : 0;
   if (steps >= 1 && steps <= 8) {
-    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 8, typename Rings::Short>(ctx, args);
+    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 8, Ring>(ctx, args);
   }
   if (steps >= 1 && steps <= 20) {
-    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 20, typename Rings::Long>(ctx, args);
+    return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 20, Ring>(ctx, args);
   }
   if constexpr (kRowTiles == 1) {
     if (steps >= 1 && steps <= 40) {
-      return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 40, typename Rings::Long>(ctx, args);
+      return LaunchFewRowsKernel<kDType, kRowTiles, kKind, 40, Ring>(ctx, args);
     }
   }
-  return LaunchFewRowsKernel<kDType, kRowTiles, kKind, kInShared, typename Rings::Small>(ctx, args);
+  return LaunchFewRowsKernel<kDType, kRowTiles, kKind, kInShared, SmallRing>(ctx, args);
 }
 
-template <class Rings, DType kDType, InputKind kKind>
+template <class Ring, class SmallRing, DType kDType, InputKind kKind>
 cudaError_t DispatchRowTiles(const CudaContext& ctx, const PackedLinear& args) {
-  return args.max_rows <= kTokenTile ? DispatchSteps<Rings, kDType, kKind, 1>(ctx, args)
-                                     : DispatchSteps<Rings, kDType, kKind, 2>(ctx, args);
+  return args.max_rows <= kTokenTile ? DispatchSteps<Ring, SmallRing, kDType, kKind, 1>(ctx, args)
+                                     : DispatchSteps<Ring, SmallRing, kDType, kKind, 2>(ctx, args);
 }
 
-template <class Rings>
+template <class Ring, class SmallRing>
 cudaError_t DispatchFewRows(const CudaContext& ctx, DType dtype, InputKind kind,
                             const PackedLinear& args) {
   if (dtype == DType::kFloat16 && kind == InputKind::kPlain) {
-    return DispatchRowTiles<Rings, DType::kFloat16, InputKind::kPlain>(ctx, args);
+    return DispatchRowTiles<Ring, SmallRing, DType::kFloat16, InputKind::kPlain>(ctx, args);
   }
   if (dtype != DType::kBFloat16) return cudaErrorNotSupported;
   switch (kind) {
     case InputKind::kPlain:
-      return DispatchRowTiles<Rings, DType::kBFloat16, InputKind::kPlain>(ctx, args);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kPlain>(ctx, args);
     case InputKind::kNorm:
-      return DispatchRowTiles<Rings, DType::kBFloat16, InputKind::kNorm>(ctx, args);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kNorm>(ctx, args);
     case InputKind::kGated:
-      return DispatchRowTiles<Rings, DType::kBFloat16, InputKind::kGated>(ctx, args);
+      return DispatchRowTiles<Ring, SmallRing, DType::kBFloat16, InputKind::kGated>(ctx, args);
   }
   return cudaErrorNotSupported;
 }

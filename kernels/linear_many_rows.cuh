@@ -2,8 +2,8 @@
 //
 // 16 rows and a k-step are a tile of 512 bytes: four matrices of 8 rows and 8 inputs, the lower and
 // upper inputs of the lower rows, then those of the upper rows. Row blocks of some tiles lie one
-// behind the other, in each the k-steps, and in these the tiles. Rows that do not exist hold anything: a
-// column of a product depends on that column of the inputs alone.
+// behind the other, in each the k-steps, and in these the tiles. Rows that do not exist hold
+// anything: a column of a product depends on that column of the inputs alone.
 #ifndef SIDEWINDER_KERNELS_LINEAR_MANY_ROWS_CUH_
 #define SIDEWINDER_KERNELS_LINEAR_MANY_ROWS_CUH_
 

@@ -162,8 +162,7 @@ __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int warp_
   }
 #pragma unroll
   for (int n = 0; n < kWarpRowTiles; n += 2) {
-    const uint4 pair =
-        LoadMatrices4(SharedAddress(of_lane(kBlockTiles + (warp_row_tile + n) / 2)));
+    const uint4 pair = LoadMatrices4(SharedAddress(of_lane(kBlockTiles + (warp_row_tile + n) / 2)));
     inputs[n] = make_uint2(pair.x, pair.y);
     inputs[n + 1] = make_uint2(pair.z, pair.w);
   }

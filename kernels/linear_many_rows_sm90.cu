@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <iterator>
 #include <type_traits>
 
@@ -43,14 +42,14 @@ template <class... T>
 struct ChoiceList {};
 using Choices = ChoiceList<
     // 32 rows, a slice a warp.
-    Choice<WarpTile<2, 4, 1, 1, 1, 2>, 4778, 61>, Choice<WarpTile<3, 4, 1, 1, 1, 2>, 5803, 64>,
+    Choice<WarpTile<2, 4, 1, 1, 1, 2>, 4700, 61>, Choice<WarpTile<3, 4, 1, 1, 1, 2>, 5700, 59>,
     // Slices over clusters, for few outputs.
-    Choice<WarpTile<3, 4, 1, 2, 2, 2>, 8299, 107>, Choice<WarpTile<2, 4, 1, 4, 4>, 7000, 118>,
-    Choice<WarpTile<2, 5, 1, 4, 4>, 9000, 107>, Choice<WarpTile<7, 5, 1, 4, 4>, 11195, 255>,
+    Choice<WarpTile<3, 4, 1, 2, 2, 2>, 8300, 101>, Choice<WarpTile<2, 4, 1, 4, 4>, 6700, 114>,
+    Choice<WarpTile<2, 5, 1, 4, 4>, 8400, 102>, Choice<WarpTile<7, 5, 1, 4, 4>, 10800, 265>,
     // Many outputs or rows.
-    Choice<WarpgroupTile<32, 1, 2>, 6342, 80>, Choice<WarpgroupTile<32, 2, 1>, 6342, 83>,
-    Choice<WarpgroupTile<64, 1, 2>, 6841, 90>, Choice<WarpgroupTile<64, 2, 1>, 6693, 96>,
-    Choice<WarpgroupTile<128, 2, 1>, 8849, 119>, Choice<WarpgroupTile<160, 2, 1>, 9195, 132>>;
+    Choice<WarpgroupTile<32, 1, 2>, 6500, 75>, Choice<WarpgroupTile<32, 2, 1>, 6800, 80>,
+    Choice<WarpgroupTile<64, 1, 2>, 7600, 81>, Choice<WarpgroupTile<64, 2, 1>, 7400, 90>,
+    Choice<WarpgroupTile<128, 2, 1>, 9300, 105>, Choice<WarpgroupTile<160, 2, 1>, 9900, 120>>;
 
 template <DType kDType, class T>
 cudaError_t LaunchTile(const CudaContext& ctx, InputKind kind, const PackedLinear& args,
@@ -77,12 +76,10 @@ cudaError_t LaunchBest(const CudaContext& ctx, InputKind kind, const PackedLinea
                        int32_t rows, int32_t pitch, ChoiceList<C...>) {
   const float times[] = {C::Predict(args, rows, ctx.num_multiprocessors)...};
   const auto best = std::min_element(std::begin(times), std::end(times)) - std::begin(times);
-  static const char* const force = std::getenv("SW_TILE");
-  const auto chosen = force != nullptr ? std::atoi(force) : best;
   cudaError_t error = cudaErrorNotSupported;
   int i = 0;
   const auto launch = [&]<class T>(std::type_identity<T>) {
-    if (i++ == chosen) error = LaunchTile<kDType, T>(ctx, kind, args, rows, pitch);
+    if (i++ == best) error = LaunchTile<kDType, T>(ctx, kind, args, rows, pitch);
   };
   (launch(std::type_identity<typename C::T>()), ...);
   return error;

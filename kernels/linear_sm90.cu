@@ -3,20 +3,10 @@
 #include "kernels/linear_few_rows.cuh"
 
 namespace sidewinder {
-namespace {
-
-// Two blocks fit on a multiprocessor, as far as registers allow.
-struct Rings {
-  using Short = BulkRing<3>;
-  using Long = BulkRing<5>;
-  using Small = BulkRing<2>;
-};
-
-}  // namespace
 
 CudaError LaunchFewRowsSm90(CudaContext& ctx, DType dtype, InputKind kind,
                             const PackedLinear& args) {
-  return DispatchFewRows<Rings>(ctx, dtype, kind, args);
+  return DispatchFewRows<BulkRing<6>, BulkRing<2>>(ctx, dtype, kind, args);
 }
 
 bool IsFewRowsPairSm90(const CudaContext& ctx, const PackedLinear& normed,
@@ -29,12 +19,13 @@ CudaError LaunchFewRowsPairSm90(CudaContext& ctx, const PackedLinear& normed,
                                 const PackedLinear& plain) {
   constexpr DType kDType{DType::kBFloat16};
   constexpr InputKind kNorm{InputKind::kNorm}, kPlain{InputKind::kPlain};
+  using Ring = BulkRing<6>;
   const int steps = MaxSliceSteps(normed.k_steps), plain_steps = MaxSliceSteps(plain.k_steps);
   if (steps <= 20 && plain_steps <= 40) {
-    return LaunchFewRowsPairKernel<kDType, kNorm, 20, kPlain, 40, Rings::Long, Rings::Long>(ctx, normed, plain);
+    return LaunchFewRowsPairKernel<kDType, kNorm, 20, kPlain, 40, Ring, Ring>(ctx, normed, plain);
   }
   if (steps <= 40) {
-    return LaunchFewRowsPairKernel<kDType, kNorm, 40, kPlain, kInShared, Rings::Long, Rings::Small>(
+    return LaunchFewRowsPairKernel<kDType, kNorm, 40, kPlain, kInShared, Ring, BulkRing<2>>(
         ctx, normed, plain);
   }
   return cudaErrorNotSupported;

@@ -34,7 +34,8 @@
 namespace sidewinder {
 
 inline constexpr int kTileWarps{8};
-inline constexpr int kTileSumBytes{kWarpSize * static_cast<int>(sizeof(float4))};  // 16 outputs, 8 rows
+inline constexpr int kTileSumBytes{kWarpSize *
+                                   static_cast<int>(sizeof(float4))};  // 16 outputs, 8 rows
 
 template <DType kDType, class T>
 __global__ void WarpRowsKernel(const __grid_constant__ ManyRows a);

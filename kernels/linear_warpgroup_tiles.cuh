@@ -2,13 +2,12 @@
 // linear_few_rows.cuh gives every row.
 //
 // Grid: tiles of kGroups x 64 outputs and kRows rows; tiles of the same outputs are neighbours, so
-// that weights leave memory once. In a block, kGroups warpgroups have 64 outputs each, and the warps
-// of a further one start the copies: a single warp would take longer to start those of a stage than
-// they and the products take. Slices are summed one after the other, their sum and the total in
-// registers. Barriers: full and empty mbarriers of the stages. Weights depend on no other op: the
-// first ones are on their way before the kernel waits for its inputs.
-// Bound: the bytes of W for up to some 100 rows, then the second-level cache that gives a tile its
-// inputs and weights.
+// that weights leave memory once. In a block, kGroups warpgroups have 64 outputs each, and the
+// warps of a further one start the copies: a single warp would take longer to start those of a
+// stage than they and the products take. Slices are summed one after the other, their sum and the
+// total in registers. Barriers: full and empty mbarriers of the stages. Weights depend on no other
+// op: the first ones are on their way before the kernel waits for its inputs. Bound: the bytes of W
+// for up to some 100 rows, then the second-level cache that gives a tile its inputs and weights.
 #ifndef SIDEWINDER_KERNELS_LINEAR_WARPGROUP_TILES_CUH_
 #define SIDEWINDER_KERNELS_LINEAR_WARPGROUP_TILES_CUH_
 
@@ -47,9 +46,9 @@ struct WarpgroupTile {
   static constexpr int kStageTiles{kTiles + kOperandTiles};
   static constexpr int kStageBytes{kStageTiles * kStageTileBytes};
   static constexpr int kScaleBytes{kRows * static_cast<int>(sizeof(float))};
-  static constexpr int kStages{
-      std::min(kMostStages, (kMultiprocessorBytes / kBlocks - kReservedBytes - kScaleBytes) /
-                                (kStageBytes + 16))};
+  static constexpr int kStages{std::min(
+      kMostStages,
+      (kMultiprocessorBytes / kBlocks - kReservedBytes - kScaleBytes) / (kStageBytes + 16))};
   static constexpr int kScales{kStages * kStageBytes};
   static constexpr int kFull{kScales + kScaleBytes};
   static constexpr int kEmpty{kFull + kStages * 8};
@@ -99,8 +98,8 @@ class StageWalk {
   uint32_t parity_ = 0;
 };
 
-// What the copying warps do. A stage takes a copy for each tile of weights and one for the inputs; a
-// lane has at most one of them.
+// What the copying warps do. A stage takes a copy for each tile of weights and one for the inputs;
+// a lane has at most one of them.
 template <class T>
 class StageCopies {
  public:
@@ -114,8 +113,8 @@ class StageCopies {
     is_inputs_ = copy == T::kTiles;
     step_bytes_ = is_inputs_ ? T::kInputStepBytes : kStepBytes;
     const int64_t row = is_inputs_ ? row_block : first_tile + copy;
-    from_ = static_cast<const char*>(is_inputs_ ? p.packed : p.weight) +
-            row * p.k_steps * step_bytes_;
+    from_ =
+        static_cast<const char*>(is_inputs_ ? p.packed : p.weight) + row * p.k_steps * step_bytes_;
     to_ = SharedAddress(ring) + copy * T::kStageTileBytes;
     policy_ = is_weight_ && a.row_blocks == 1 ? EvictFirstPolicy() : EvictNormalPolicy();
     warp_step_bytes_ = __popc(__ballot_sync(~0u, is_weight_)) * kStepBytes +

@@ -435,7 +435,7 @@ struct NoConvolution {
 
 // `arrivals` [max_sequences] are zero. conv counts only if kConv; then x, B and C come from it.
 template <int kPartStates, bool kVector, bool kConv>
-__global__ void __launch_bounds__(kThreads, kPartStates > 8 ? 1 : kConv ? 4 : 5)
+__global__ void __launch_bounds__(kThreads, !kConv && kPartStates <= 8 ? 5 : 1)
     MultiStepMamba2Kernel(const __grid_constant__ MultiStepMamba2Params p,
                           const __grid_constant__ CausalConvParams conv, unsigned* arrivals,
                           RowsPart part) {

@@ -162,26 +162,26 @@ void BM_Linear(benchmark::State& state) {
   const DeviceMemory normed_rows = gpu->Allocate(rows * m.in_dim * sizeof(float));
   const DeviceMemory output = gpu->Allocate(rows * m.out_dim * sizeof(float));
   const int32_t* num_rows = gpu->SetRows(rows);
-  TimeProducts(
-      state, *gpu, copies * m.bytes(),
-      2.0 * static_cast<double>(copies * m.out_dim * m.in_dim * rows), copies, [&] {
-        for (int64_t i = 0; i < copies; ++i) {
-          LinearParams params = Product(weights.as<char>() + i * m.bytes(), m, input.as<float>(),
-                                        m.in_dim, output.as<float>(), num_rows, rows);
-          if (!normed) {
-            Linear(gpu->ctx(), params);
-            continue;
-          }
-          params.input = normed_rows.as<float>();
-          RmsNormParams norm = Norm(input.as<float>(), m.in_dim, nullptr, normed_rows.as<float>(),
-                                    num_rows, rows);
-          if (gated) {
-            norm.gate = gate.as<float>();
-            norm.gate_stride = m.in_dim;
-          }
-          NormLinear(gpu->ctx(), norm, params);
-        }
-      });
+  TimeProducts(state, *gpu, copies * m.bytes(),
+               2.0 * static_cast<double>(copies * m.out_dim * m.in_dim * rows), copies, [&] {
+                 for (int64_t i = 0; i < copies; ++i) {
+                   LinearParams params =
+                       Product(weights.as<char>() + i * m.bytes(), m, input.as<float>(), m.in_dim,
+                               output.as<float>(), num_rows, rows);
+                   if (!normed) {
+                     Linear(gpu->ctx(), params);
+                     continue;
+                   }
+                   params.input = normed_rows.as<float>();
+                   RmsNormParams norm = Norm(input.as<float>(), m.in_dim, nullptr,
+                                             normed_rows.as<float>(), num_rows, rows);
+                   if (gated) {
+                     norm.gate = gate.as<float>();
+                     norm.gate_stride = m.in_dim;
+                   }
+                   NormLinear(gpu->ctx(), norm, params);
+                 }
+               });
 }
 
 // The products of one pass: what stands between them is left out. args: rows.

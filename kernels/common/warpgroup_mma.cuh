@@ -48,29 +48,30 @@ __device__ __forceinline__ void WaitForProducts() {
 }
 
 // The sums as operands of the instruction.
-#define SW_SUMS8(i)                                                                       \
+#define SW_SUMS8(i)                                                                          \
   "+f"(sums[i]), "+f"(sums[i + 1]), "+f"(sums[i + 2]), "+f"(sums[i + 3]), "+f"(sums[i + 4]), \
       "+f"(sums[i + 5]), "+f"(sums[i + 6]), "+f"(sums[i + 7])
 #define SW_SUMS16(i) SW_SUMS8(i), SW_SUMS8(i + 8)
 #define SW_SUMS32(i) SW_SUMS16(i), SW_SUMS16(i + 16)
 #define SW_NAMES16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-#define SW_NAMES32                                                                            \
+#define SW_NAMES32 \
   SW_NAMES16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define SW_NAMES64                                                                             \
-  SW_NAMES32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-             "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define SW_NAMES80                                                                                 \
+#define SW_NAMES64                                                                         \
+  SW_NAMES32                                                                               \
+      ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define SW_NAMES80 \
   SW_NAMES64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
-#define SW_MULTIPLY(rows, type, names, weights_and_inputs, ...)                                  \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #rows "k16.f32." #type "." #type " {" names    \
-               "}, " weights_and_inputs ", 1, 1, 1, 0;"                                          \
-               : __VA_ARGS__                                                                     \
+#define SW_MULTIPLY(rows, type, names, weights_and_inputs, ...)                                \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #rows "k16.f32." #type "." #type " {" names \
+               "}, " weights_and_inputs ", 1, 1, 1, 0;"                                        \
+               : __VA_ARGS__                                                                   \
                : "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w), "l"(inputs))
-#define SW_MULTIPLY_TYPES(rows, names, weights_and_inputs, ...)                     \
-  if constexpr (kDType == DType::kBFloat16) {                                       \
-    SW_MULTIPLY(rows, bf16, names, weights_and_inputs, __VA_ARGS__);                \
-  } else {                                                                          \
-    SW_MULTIPLY(rows, f16, names, weights_and_inputs, __VA_ARGS__);                 \
+#define SW_MULTIPLY_TYPES(rows, names, weights_and_inputs, ...)      \
+  if constexpr (kDType == DType::kBFloat16) {                        \
+    SW_MULTIPLY(rows, bf16, names, weights_and_inputs, __VA_ARGS__); \
+  } else {                                                           \
+    SW_MULTIPLY(rows, f16, names, weights_and_inputs, __VA_ARGS__);  \
   }
 
 // Starts sums += weights x inputs.
