@@ -349,8 +349,8 @@ class Writer {
     section.paragraphs.push_back(
         "Microseconds a token of generations whose proposals are accepted by lot (SYNTHETIC "
         "ACCEPTANCE: speed alone, the text is meaningless). Predicted is round(K) over the "
-        "expected "
-        "tokens; for auto, of the K the model thinks best. \"Fitted\": rounds of this K are among "
+        "tokens a round that the lots gave; for auto, of the K the model thinks best over what it "
+        "expects. \"Fitted\": rounds of this K are among "
         "the "
         "measurements above.");
     section.head = {"K", "accepted", "fitted", "predicted", "measured", "error"};
