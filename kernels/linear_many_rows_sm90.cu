@@ -42,10 +42,10 @@ template <class... T>
 struct ChoiceList {};
 using Choices = ChoiceList<
     // 32 rows, a slice a warp.
-    Choice<WarpTile<2, 4, 1, 1, 1, 2>, 4700, 61>, Choice<WarpTile<3, 4, 1, 1, 1, 2>, 5700, 59>,
+    Choice<WarpTile<2, 4, 1, 1, 2>, 4700, 61>, Choice<WarpTile<3, 4, 1, 1, 2>, 5700, 59>,
     // Slices over clusters, for few outputs.
-    Choice<WarpTile<3, 4, 1, 2, 2, 2>, 8300, 101>, Choice<WarpTile<2, 4, 1, 4, 4>, 6700, 114>,
-    Choice<WarpTile<2, 5, 1, 4, 4>, 8400, 102>, Choice<WarpTile<7, 5, 1, 4, 4>, 10800, 265>,
+    Choice<WarpTile<3, 4, 2, 2, 2>, 8300, 101>, Choice<WarpTile<2, 4, 4, 4>, 6700, 114>,
+    Choice<WarpTile<2, 5, 4, 4>, 8400, 102>, Choice<WarpTile<7, 5, 4, 4>, 10800, 265>,
     // Many outputs or rows.
     Choice<WarpgroupTile<32, 1, 2>, 6500, 75>, Choice<WarpgroupTile<32, 2, 1>, 6800, 80>,
     Choice<WarpgroupTile<64, 1, 2>, 7600, 81>, Choice<WarpgroupTile<64, 2, 1>, 7400, 90>,

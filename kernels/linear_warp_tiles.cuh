@@ -2,20 +2,17 @@
 // linear_few_rows.cuh gives every row.
 //
 // Grid: tiles of kTiles x 16 outputs and kRows rows; tiles of the same outputs are neighbours, so
-// that weights leave memory once. A tile belongs to a cluster of kCluster blocks, each of which
-// owns as many slices of the reduction (linear_policy.h). In a block, 8 warps form kGroups groups
-// that share the block's slices in turn; the warps of a group share the tile. A warp multiplies
-// kWarpTiles x 16 outputs and kWarpRowTiles x 8 rows.
+// that weights leave memory once. A tile belongs to a cluster of kCluster blocks, in each of
+// which 8 warps form kGroups groups: a group for every slice of the reduction (linear_policy.h), so
+// that few outputs keep many multiprocessors busy. The warps of a group share the tile's rows; a
+// warp multiplies kTiles x 16 outputs and kWarpRowTiles x 8 rows.
 // Every group has a ring of stages in shared memory. Its warps share the bulk copies of a stage,
 // one for each tile of weights and one for all inputs, and start them when the group has read what
 // was there; weights depend on no other op, so the first ones are on their way before the kernel
 // waits for its inputs.
-// How slices add up, by Tile:
-//  - a slice a group (short sums, few blocks): all leave their sums in shared memory, and every
-//    thread of the cluster adds up its part of the outputs;
-//  - one group, one block: in registers;
-//  - else the total is in shared memory, and groups add their slices to it in turn.
-// Barriers: full and empty mbarriers of stages; turns; the block's or cluster's where sums meet.
+// All leave the sums of their slices in shared memory, and every thread of the cluster adds up its
+// part of the outputs.
+// Barriers: full and empty mbarriers of stages; the block's or cluster's where sums meet.
 // Bound: the bytes of W for up to some 100 rows, then tensor cores and the reads of shared memory
 // that feed them.
 #ifndef SIDEWINDER_KERNELS_LINEAR_WARP_TILES_CUH_
@@ -40,52 +37,38 @@ inline constexpr int kTileSumBytes{kWarpSize *
 template <DType kDType, class T>
 __global__ void WarpRowsKernel(const __grid_constant__ ManyRows a);
 
-// Outputs / 16 and rows / 8 of a warp, warps along outputs and rows, cluster, blocks of a
-// multiprocessor.
-template <int kTilesOfWarp, int kRowTilesOfWarp, int kWarpsAlongOutputs, int kWarpsAlongRows,
-          int kBlocksOfCluster, int kBlocks = 1>
+// Outputs / 16 and rows / 8 of a warp, warps of a group, cluster, blocks of a multiprocessor.
+template <int kTilesOfWarp, int kRowTilesOfWarp, int kWarpsOfGroup, int kBlocksOfCluster,
+          int kBlocks = 1>
 struct WarpTile {
-  static constexpr int kWarpTiles{kTilesOfWarp}, kWarpRowTiles{kRowTilesOfWarp};
-  static constexpr int kWarpsM{kWarpsAlongOutputs}, kWarpsN{kWarpsAlongRows};
+  static constexpr int kTiles{kTilesOfWarp}, kWarpRowTiles{kRowTilesOfWarp};
   static constexpr int kCluster{kBlocksOfCluster};
   static constexpr int kBlocksPerMultiprocessor{kBlocks};
   static constexpr int kThreads{kTileWarps * kWarpSize};
-  static constexpr int kGroupWarps{kWarpsM * kWarpsN}, kGroups{kTileWarps / kGroupWarps};
-  static constexpr int kTiles{kWarpTiles * kWarpsM}, kRowTiles{kWarpRowTiles * kWarpsN};
+  static constexpr int kGroupWarps{kWarpsOfGroup}, kGroups{kTileWarps / kGroupWarps};
+  static constexpr int kRowTiles{kWarpRowTiles * kGroupWarps};
   static constexpr int kRows{kRowTiles * kTokenTile}, kOperandTiles{kRowTiles / 2};
   static constexpr int kStageTiles{kTiles + kOperandTiles};
-  static constexpr int kGroupSlices{kSlices / kCluster / kGroups};
 
-  static constexpr bool kMeet{kGroupSlices == 1};
-  static constexpr bool kInRegisters{!kMeet && kGroups == 1};
-  static constexpr bool kInTurns{!kMeet && kGroups > 1};
-
-  // Shared memory: rings or, when they are empty, sums that meet; the total; scales; barriers.
-  static constexpr int kStageSteps{kInRegisters ? 4 : 2};
+  // Shared memory: rings or, when they are empty, sums that meet; scales; barriers.
+  static constexpr int kStageSteps{2};
   static constexpr int kStageTileBytes{kStageSteps * kStepBytes};
   static constexpr int kStageBytes{kStageTiles * kStageTileBytes};
   static constexpr int kSumBytes{kTiles * kRowTiles * kTileSumBytes};
-  static constexpr int kTotalBytes{kInTurns ? kSumBytes : 0};
   static constexpr int kScaleBytes{kRows * static_cast<int>(sizeof(float))};
   static constexpr int kStageBarrierBytes{16};
-  static constexpr int kTurnBytes{kInTurns ? kSlices * kGroupWarps * 8 : 0};
-  static constexpr int kStages{std::min(
-      kMostStages,
-      (kMultiprocessorBytes / kBlocks - kReservedBytes - kTotalBytes - kScaleBytes - kTurnBytes) /
-          (kGroups * (kStageBytes + kStageBarrierBytes)))};
+  static constexpr int kStages{
+      std::min(kMostStages, (kMultiprocessorBytes / kBlocks - kReservedBytes - kScaleBytes) /
+                                (kGroups * (kStageBytes + kStageBarrierBytes)))};
   static constexpr int kRingBytes{kStages * kStageBytes};  // of a group
-  static constexpr int kMeetBytes{kMeet ? kGroups * kSumBytes : 0};
-  static constexpr int kTotal{std::max(kGroups * kRingBytes, kMeetBytes)};
-  static constexpr int kScales{kTotal + kTotalBytes};
+  static constexpr int kScales{kGroups * kRingBytes};
   static constexpr int kFull{kScales + kScaleBytes};
   static constexpr int kEmpty{kFull + kGroups * kStages * 8};
-  static constexpr int kTurns{kEmpty + kGroups * kStages * 8};
-  static constexpr int kSharedBytes{kTurns + kTurnBytes};
+  static constexpr int kSharedBytes{kEmpty + kGroups * kStages * 8};
 
-  static_assert(kGroups * kGroupWarps == kTileWarps && kSlices % (kCluster * kGroups) == 0);
+  static_assert(kGroups * kGroupWarps == kTileWarps && kCluster * kGroups == kSlices);
   static_assert(kRowTiles % 2 == 0 && kMostRows % kRows == 0);
-  static_assert(kStages >= 2 && kMeetBytes <= kGroups * kRingBytes);
-  static_assert(kMeet || kCluster == 1);
+  static_assert(kStages >= 2 && kSumBytes <= kRingBytes);
 
   template <DType kDType>
   static constexpr auto Kernel() {
@@ -110,23 +93,15 @@ struct Place {
     group_warp = warp % T::kGroupWarps;
     lane = threadIdx.x % kWarpSize;
   }
-  // The i-th slice of the group.
-  __device__ int Slice(int i) const {
-    return rank * (kSlices / T::kCluster) + i * T::kGroups + group;
-  }
+  __device__ int Slice() const { return rank * T::kGroups + group; }
 };
 
-// In a block's tile: the m-th tile of outputs and n-th tile of rows of a warp of a group. Rows come
-// in pairs of tiles; if warps have an odd number, the last ones are halves of pairs.
-template <class T>
-__device__ __forceinline__ int TileOf(int group_warp, int m) {
-  return group_warp / T::kWarpsN * T::kWarpTiles + m;
-}
+// In a block's tile: the n-th tile of rows of a warp of a group. Rows come in pairs of tiles; if
+// warps have an odd number, the last ones are halves of pairs.
 template <class T>
 __device__ __forceinline__ int RowTileOf(int group_warp, int n) {
   constexpr int kPaired{T::kWarpRowTiles / 2 * 2};
-  const int warp = group_warp % T::kWarpsN;
-  return n < kPaired ? warp * kPaired + n : T::kWarpsN * kPaired + warp;
+  return n < kPaired ? group_warp * kPaired + n : T::kGroupWarps * kPaired + group_warp;
 }
 
 // The copies of a group. A stage takes one for each tile of weights and one for the inputs; a lane
@@ -136,7 +111,8 @@ class Copies {
  public:
   __device__ Copies(const ManyRows& a, const Place<T>& place, char* ring, uint64_t* full,
                     uint64_t* empty)
-      : place_(place), k_steps_(a.linear.k_steps), ring_(ring), full_(full), empty_(empty) {
+      : place_(place), ring_(ring), full_(full), empty_(empty) {
+    const int k_steps = a.linear.k_steps;
     const int copy = place.lane * T::kGroupWarps + place.group_warp;
     is_weight_ = copy < T::kTiles;
     is_inputs_ = copy == T::kTiles;
@@ -144,14 +120,15 @@ class Copies {
     step_bytes_ = is_inputs_ ? T::kOperandTiles * kStepBytes : kStepBytes;
     const void* base = is_inputs_ ? a.linear.packed : a.linear.weight;
     const int64_t row = is_inputs_ ? place.row_block : place.first_tile + copy;
-    from_ = static_cast<const char*>(base) + row * k_steps_ * step_bytes_;
+    from_ = static_cast<const char*>(base) + row * k_steps * step_bytes_;
     to_ = SharedAddress(ring) + copy * T::kStageTileBytes;
     policy_ = is_weight_ && a.row_blocks == 1 ? EvictFirstPolicy() : EvictNormalPolicy();
     const bool has_inputs = __any_sync(0xffffffffu, is_inputs_);
     warp_step_bytes_ =
         (__popc(__ballot_sync(0xffffffffu, is_weight_)) + has_inputs * T::kOperandTiles) *
         kStepBytes;
-    StartSlice(0);
+    step_ = SliceBegin(place.Slice(), k_steps);
+    end_ = SliceBegin(place.Slice() + 1, k_steps);
   }
 
   // By one warp of the group.
@@ -220,21 +197,10 @@ class Copies {
  private:
   static constexpr int kLag{T::kGroupWarps == 1 ? 0 : T::kStages > 3 ? 2 : 1};
 
-  __device__ bool MoreToCopy() const { return slice_ < T::kGroupSlices; }
+  __device__ bool MoreToCopy() const { return step_ < end_; }
   __device__ int Count() const { return min(T::kStageSteps, end_ - step_); }
 
-  // The first slice from the i-th on that is not empty.
-  __device__ void StartSlice(int i) {
-    for (slice_ = i; slice_ < T::kGroupSlices; ++slice_) {
-      step_ = SliceBegin(place_.Slice(slice_), k_steps_);
-      end_ = SliceBegin(place_.Slice(slice_) + 1, k_steps_);
-      if (step_ < end_) return;
-    }
-  }
-  __device__ void Advance() {
-    step_ += T::kStageSteps;
-    if (step_ >= end_) StartSlice(slice_ + 1);
-  }
+  __device__ void Advance() { step_ += T::kStageSteps; }
 
   __device__ void Expect(int slot) const {
     if (place_.lane == 0) ArriveAndExpectBytes(full_ + slot, warp_step_bytes_ * Count());
@@ -247,7 +213,6 @@ class Copies {
   }
 
   const Place<T>& place_;
-  int k_steps_;
   char* ring_;
   uint64_t* full_;
   uint64_t* empty_;
@@ -264,20 +229,20 @@ class Copies {
   int slot_ = 0;
   uint32_t parity_ = 0;
   // The next one to copy.
-  int slice_, step_ = 0, end_ = 0;
+  int step_, end_;
   int filled_ = 0, copy_slot_ = 0;
   uint32_t copy_parity_ = 0;
   int to_read_ = kLag;
 };
 
 template <class T>
-using Sums = float[T::kWarpTiles][T::kWarpRowTiles][4];
+using Sums = float[T::kTiles][T::kWarpRowTiles][4];
 
 // Step s of a stage; `stage` is the stage's address for this lane.
 template <DType kDType, class T>
 __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int group_warp,
                                              Sums<T>& sums) {
-  const char* weight = stage + TileOf<T>(group_warp, 0) * T::kStageTileBytes + s * kStepBytes;
+  const char* weight = stage + s * kStepBytes;
   const auto operand = [&](int row_tile) {
     return stage + T::kTiles * T::kStageTileBytes +
            (s * T::kOperandTiles + row_tile / 2) * kStepBytes;
@@ -295,7 +260,7 @@ __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int group
         LoadMatrices2(SharedAddress(operand(last)) + last % 2 * (kStepBytes / 2));
   }
 #pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
+  for (int m = 0; m < T::kTiles; ++m) {
     const uint4 weights = *reinterpret_cast<const uint4*>(weight + m * T::kStageTileBytes);
 #pragma unroll
     for (int n = 0; n < T::kWarpRowTiles; ++n) {
@@ -304,14 +269,14 @@ __device__ __forceinline__ void MultiplyStep(const char* stage, int s, int group
   }
 }
 
-// The sum of the group's i-th slice.
+// The sum of the group's slice.
 template <DType kDType, class T>
-__device__ __forceinline__ void MultiplySlice(const Place<T>& place, int k_steps, int i,
-                                              Copies<T>& copies, Sums<T>& sums) {
-  const int slice = place.Slice(i);
+__device__ __forceinline__ void MultiplySlice(const Place<T>& place, int k_steps, Copies<T>& copies,
+                                              Sums<T>& sums) {
+  const int slice = place.Slice();
   const int steps = SliceBegin(slice + 1, k_steps) - SliceBegin(slice, k_steps);
 #pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
+  for (int m = 0; m < T::kTiles; ++m) {
 #pragma unroll
     for (int n = 0; n < T::kWarpRowTiles; ++n) {
 #pragma unroll
@@ -341,39 +306,19 @@ __device__ __forceinline__ void MultiplySlice(const Place<T>& place, int k_steps
 // Where sums of a warp are in the tile of sums of a block.
 template <class T>
 __device__ __forceinline__ int SumIndex(const Place<T>& place, int m, int n) {
-  return ((place.group_warp * T::kWarpTiles + m) * T::kWarpRowTiles + n) * kWarpSize + place.lane;
+  return ((place.group_warp * T::kTiles + m) * T::kWarpRowTiles + n) * kWarpSize + place.lane;
 }
 
+// Of the m-th tile of outputs.
 template <class T>
 __device__ __forceinline__ TileOutputs OutputsOf(const ManyRows& a, const Place<T>& place,
-                                                 const float* scales, int num_rows, int group_warp,
-                                                 int m, int lane) {
-  return TileOutputs(a.linear, scales, place.first_tile + TileOf<T>(group_warp, m),
+                                                 const float* scales, int num_rows, int m,
+                                                 int lane) {
+  return TileOutputs(a.linear, scales, place.first_tile + m,
                      a.linear.first_row + place.row_block * T::kRows, lane, num_rows);
 }
 
-// Writes the outputs of a warp that has their totals.
-template <class T>
-__device__ __forceinline__ void WriteTotals(const ManyRows& a, const Place<T>& place,
-                                            const float* scales, int num_rows,
-                                            const Sums<T>& totals) {
-#pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
-    const TileOutputs outputs =
-        OutputsOf(a, place, scales, num_rows, place.group_warp, m, place.lane);
-    float4 old[T::kWarpRowTiles];
-#pragma unroll
-    for (int n = 0; n < T::kWarpRowTiles; ++n) {
-      old[n] = outputs.Old(RowTileOf<T>(place.group_warp, n));
-    }
-#pragma unroll
-    for (int n = 0; n < T::kWarpRowTiles; ++n) {
-      outputs.Write(RowTileOf<T>(place.group_warp, n), ToFloat4(totals[m][n]), old[n]);
-    }
-  }
-}
-
-// A slice a group. `meeting` was the rings.
+// `meeting` was the rings.
 template <class T>
 __device__ __forceinline__ void MeetAndWrite(const ManyRows& a, const Place<T>& place,
                                              const float* scales, int num_rows, char* meeting,
@@ -381,13 +326,12 @@ __device__ __forceinline__ void MeetAndWrite(const ManyRows& a, const Place<T>& 
   constexpr int kItems{T::kSumBytes / static_cast<int>(sizeof(float4))};
   constexpr int kStride{T::kCluster * T::kThreads}, kMine{(kItems + kStride - 1) / kStride};
   const auto outputs = [&](int item) {
-    const int warp_tile = item / kWarpSize / T::kWarpRowTiles;
-    return OutputsOf(a, place, scales, num_rows, warp_tile / T::kWarpTiles,
-                     warp_tile % T::kWarpTiles, item % kWarpSize);
+    return OutputsOf(a, place, scales, num_rows, item / kWarpSize / T::kWarpRowTiles % T::kTiles,
+                     item % kWarpSize);
   };
   const auto row_tile = [&](int item) {
     const int tile = item / kWarpSize;
-    return RowTileOf<T>(tile / T::kWarpRowTiles / T::kWarpTiles, tile % T::kWarpRowTiles);
+    return RowTileOf<T>(tile / T::kWarpRowTiles / T::kTiles, tile % T::kWarpRowTiles);
   };
   const int first = place.rank * T::kThreads + static_cast<int>(threadIdx.x);
   float4 old[kMine] = {};
@@ -399,7 +343,7 @@ __device__ __forceinline__ void MeetAndWrite(const ManyRows& a, const Place<T>& 
   __syncthreads();  // nobody reads a ring any more
   float4* mine = reinterpret_cast<float4*>(meeting) + place.group * kItems;
 #pragma unroll
-  for (int m = 0; m < T::kWarpTiles; ++m) {
+  for (int m = 0; m < T::kTiles; ++m) {
 #pragma unroll
     for (int n = 0; n < T::kWarpRowTiles; ++n) {
       mine[SumIndex(place, m, n)] = ToFloat4(sums[m][n]);
@@ -437,61 +381,6 @@ __device__ __forceinline__ void MeetAndWrite(const ManyRows& a, const Place<T>& 
   }
 }
 
-// One group: the total is in registers.
-template <DType kDType, class T>
-__device__ __forceinline__ void AddInRegisters(const PackedLinear& p, const Place<T>& place,
-                                               Copies<T>& copies, Sums<T>& totals) {
-  Sums<T> sums;
-#pragma unroll 1
-  for (int i = 0; i < T::kGroupSlices; ++i) {
-    MultiplySlice<kDType, T>(place, p.k_steps, i, copies, sums);
-#pragma unroll
-    for (int m = 0; m < T::kWarpTiles; ++m) {
-#pragma unroll
-      for (int n = 0; n < T::kWarpRowTiles; ++n) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) totals[m][n][j] = __fadd_rn(totals[m][n][j], sums[m][n][j]);
-      }
-    }
-  }
-}
-
-// Groups take turns at the total in shared memory. A lane reads and writes nothing but what the
-// lanes at its place in other groups do, so a turn passes from warp to warp: turns[slice][warp of
-// the group] says that the slice has been added. True for the warps that end up with the totals.
-template <DType kDType, class T>
-__device__ __forceinline__ bool AddInTurns(const PackedLinear& p, const Place<T>& place,
-                                           float4* total, uint64_t* turns, Copies<T>& copies,
-                                           Sums<T>& sums) {
-  int slice = 0;
-#pragma unroll 1
-  for (int i = 0; i < T::kGroupSlices; ++i) {
-    MultiplySlice<kDType, T>(place, p.k_steps, i, copies, sums);
-    slice = place.Slice(i);
-    if (slice > 0) WaitForBarrier(turns + (slice - 1) * T::kGroupWarps + place.group_warp, 0);
-#pragma unroll
-    for (int m = 0; m < T::kWarpTiles; ++m) {
-#pragma unroll
-      for (int n = 0; n < T::kWarpRowTiles; ++n) {
-        float4* at = total + SumIndex(place, m, n);
-        const float4 old = slice > 0 ? *at : float4{0, 0, 0, 0};
-        const float4 now = Plus(old, ToFloat4(sums[m][n]));
-        if (slice < kSlices - 1) {
-          *at = now;
-        } else {
-          sums[m][n][0] = now.x;
-          sums[m][n][1] = now.y;
-          sums[m][n][2] = now.z;
-          sums[m][n][3] = now.w;
-        }
-      }
-    }
-    __syncwarp();
-    if (place.lane == 0) ArriveAtBarrier(turns + slice * T::kGroupWarps + place.group_warp);
-  }
-  return slice == kSlices - 1;
-}
-
 template <DType kDType, class T>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerMultiprocessor)
     WarpRowsKernel(const __grid_constant__ ManyRows a) {
@@ -500,15 +389,11 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerMultiprocessor)
   const PackedLinear& p = a.linear;
   const Place<T> place(a);
   float* scales = reinterpret_cast<float*>(warp_tiles_shared + T::kScales);
-  uint64_t* turns = reinterpret_cast<uint64_t*>(warp_tiles_shared + T::kTurns);
   Copies<T> copies(
       a, place, warp_tiles_shared + place.group * T::kRingBytes,
       reinterpret_cast<uint64_t*>(warp_tiles_shared + T::kFull) + place.group * T::kStages,
       reinterpret_cast<uint64_t*>(warp_tiles_shared + T::kEmpty) + place.group * T::kStages);
   if (place.group_warp == 0) copies.InitBarriers();
-  if constexpr (T::kInTurns) {
-    if (threadIdx.x < kSlices * T::kGroupWarps) InitBarrier(turns + threadIdx.x, 1);
-  }
   if constexpr (T::kGroupWarps > 1) {
     __syncthreads();
   } else {
@@ -528,21 +413,9 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerMultiprocessor)
   }
   __syncthreads();
 
-  if constexpr (T::kMeet) {
-    Sums<T> sums;
-    MultiplySlice<kDType, T>(place, p.k_steps, 0, copies, sums);
-    MeetAndWrite(a, place, scales, num_rows, warp_tiles_shared, sums);
-  } else if constexpr (T::kInRegisters) {
-    Sums<T> totals = {};
-    AddInRegisters<kDType, T>(p, place, copies, totals);
-    WriteTotals(a, place, scales, num_rows, totals);
-  } else {
-    Sums<T> sums;
-    float4* total = reinterpret_cast<float4*>(warp_tiles_shared + T::kTotal);
-    if (AddInTurns<kDType, T>(p, place, total, turns, copies, sums)) {
-      WriteTotals(a, place, scales, num_rows, sums);
-    }
-  }
+  Sums<T> sums;
+  MultiplySlice<kDType, T>(place, p.k_steps, copies, sums);
+  MeetAndWrite(a, place, scales, num_rows, warp_tiles_shared, sums);
 }
 
 }  // namespace sidewinder
