@@ -141,8 +141,9 @@ CudaError LaunchPackedLinearConvLinear(CudaContext& ctx, const RmsNormParams& no
                                        const LinearParams& linear) {
   const int64_t convolved = conv.dim, rest = in_proj.out_dim - conv.dim;
   if (ctx.compute_capability != 90 || in_proj.max_rows > kTokenTile || rest <= 0 ||
-      convolved % kPackedTile != 0 || linear.weight_dtype != DType::kBFloat16 ||
-      linear.input != conv.output || linear.row_index != nullptr) {
+      norm.gate != nullptr || convolved % kPackedTile != 0 ||
+      linear.weight_dtype != DType::kBFloat16 || linear.input != conv.output ||
+      linear.row_index != nullptr) {
     return cudaErrorNotSupported;
   }
   LinearParams behind = in_proj;
