@@ -15,7 +15,7 @@ namespace sidewinder {
 namespace {
 
 // A kind of tile and what it takes on an H100: nanoseconds of a wave of blocks, and of each k-step
-// that a block computes. Fitted to the times of linear_cuda_bench (BM_Linear, 32 to 512 rows,
+// that its blocks compute. Fitted to the times of linear_cuda_bench (BM_Linear, 32 to 512 rows,
 // 768 to 10240 outputs, 768 to 5120 inputs).
 template <class TileKind, int kNsOfWave, int kNsOfStep>
 struct Choice {
@@ -30,10 +30,15 @@ struct Choice {
                                ? std::max(num_multiprocessors / 16 * 16, int32_t{T::kCluster})
                                : num_multiprocessors;
     const int64_t blocks = ceil_div(rows, T::kRows) * ceil_div(args.tiles, T::kTiles) * T::kCluster;
-    const int64_t waves = ceil_div(blocks, int64_t{usable} * T::kBlocksPerMultiprocessor);
+    // Where a multiprocessor has two blocks at a time, a block by itself is faster.
+    constexpr float kWaveOfOne{0.9f}, kStepOfOne{0.7f};
+    const int64_t of_each = ceil_div(blocks, usable);
+    const float full = static_cast<float>(of_each / T::kBlocksPerMultiprocessor);
+    const bool one_more = of_each % T::kBlocksPerMultiprocessor != 0;
     const float steps = static_cast<float>(args.k_steps) / T::kCluster;
     const float weights = static_cast<float>(args.tiles) * args.k_steps * kStepBytes;
-    return std::max(static_cast<float>(waves) * (kNsOfWave + steps * kNsOfStep),
+    return std::max((full + one_more * kWaveOfOne) * kNsOfWave +
+                        (full + one_more * kStepOfOne) * steps * kNsOfStep,
                     weights / kWeightBytesInNs);
   }
 };
@@ -42,13 +47,13 @@ template <class... T>
 struct ChoiceList {};
 using Choices = ChoiceList<
     // 32 rows, a slice a warp.
-    Choice<WarpTile<2, 4, 1, 1, 2>, 4700, 61>, Choice<WarpTile<3, 4, 1, 1, 2>, 5700, 59>,
+    Choice<WarpTile<2, 4, 1, 1, 2>, 5000, 69>, Choice<WarpTile<3, 4, 1, 1, 2>, 5800, 76>,
     // Slices over clusters, for few outputs.
-    Choice<WarpTile<3, 4, 2, 2, 2>, 8300, 101>, Choice<WarpTile<2, 4, 4, 4>, 6700, 114>,
+    Choice<WarpTile<3, 4, 2, 2, 2>, 8800, 122>, Choice<WarpTile<2, 4, 4, 4>, 6700, 114>,
     Choice<WarpTile<2, 5, 4, 4>, 8400, 102>, Choice<WarpTile<7, 5, 4, 4>, 10800, 265>,
     // Many outputs or rows.
-    Choice<WarpgroupTile<32, 1, 2>, 6500, 75>, Choice<WarpgroupTile<32, 2, 1>, 6800, 80>,
-    Choice<WarpgroupTile<64, 1, 2>, 7600, 81>, Choice<WarpgroupTile<64, 2, 1>, 7400, 90>,
+    Choice<WarpgroupTile<32, 1, 2>, 6700, 94>, Choice<WarpgroupTile<32, 2, 1>, 6800, 80>,
+    Choice<WarpgroupTile<64, 1, 2>, 7600, 113>, Choice<WarpgroupTile<64, 2, 1>, 7400, 90>,
     Choice<WarpgroupTile<128, 2, 1>, 9300, 105>, Choice<WarpgroupTile<160, 2, 1>, 9900, 120>>;
 
 template <DType kDType, class T>
