@@ -2,8 +2,11 @@
 // folder. Prints one JSON object a line: a piece of the text each, then the summary.
 //
 //   long_context generate MODEL TOKENS [--prompt N] [--draft MODEL] [--draft-tokens K]
-//                [--acceptance P] [--every N] [--device D]
+//                [--acceptance P] [--every N] [--device D] [--save FILE] [--restore FILE]
 //   long_context prefill MODEL TOKENS [--every N] [--chunk N] [--device D]
+//
+// A text that takes longer than a machine is at hand is decoded in parts: --save writes its state
+// where a part ends, --restore goes on from there; --prompt is then the length of the text so far.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -37,6 +40,7 @@ struct Options {
   int32_t every = 1000;
   int32_t chunk = 512;
   double acceptance = -1.0;
+  std::string save, restore;
 };
 
 double SecondsSince(Clock::time_point begin) {
@@ -88,27 +92,29 @@ absl::Status Generate(const Options& options) {
   int64_t tokens = 0, piece_tokens = 0;
   bool first = true;
   double ttft = 0;
-  SW_ASSIGN_OR_RETURN(const GenerateResult result,
-                      engine->Generate({.prompt = MadeUpTokens(*model, options.prompt),
-                                        .max_new_tokens = options.tokens,
-                                        .ignore_eos = true},
-                                       [&](const RequestUpdate& update) {
-                                         tokens += static_cast<int64_t>(update.tokens.size());
-                                         if (first) {
-                                           ttft = SecondsSince(begin);
-                                           piece_begin = Clock::now();
-                                           piece_tokens = tokens;
-                                           first = false;
-                                         } else if (tokens - piece_tokens >= options.every) {
-                                           PrintPiece(options.prompt + tokens,
-                                                      tokens - piece_tokens,
-                                                      SecondsSince(piece_begin));
-                                           piece_begin = Clock::now();
-                                           piece_tokens = tokens;
-                                         }
-                                         return true;
-                                       }));
+  Request request = {
+      .max_new_tokens = options.tokens, .ignore_eos = true, .keep_state = !options.save.empty()};
+  if (options.restore.empty()) request.prompt = MadeUpTokens(*model, options.prompt);
+  SW_ASSIGN_OR_RETURN(const RequestId id, options.restore.empty()
+                                              ? engine->Submit(request)
+                                              : engine->RestoreState(options.restore, request));
+  SW_RETURN_IF_ERROR(engine->Run([&](const RequestUpdate& update) {
+    tokens += static_cast<int64_t>(update.tokens.size());
+    if (first) {
+      ttft = SecondsSince(begin);
+      piece_begin = Clock::now();
+      piece_tokens = tokens;
+      first = false;
+    } else if (tokens - piece_tokens >= options.every) {
+      PrintPiece(options.prompt + tokens, tokens - piece_tokens, SecondsSince(piece_begin));
+      piece_begin = Clock::now();
+      piece_tokens = tokens;
+    }
+    return true;
+  }));
   const double seconds = SecondsSince(begin) - ttft;
+  if (!options.save.empty()) SW_RETURN_IF_ERROR(engine->SaveState(id, options.save));
+  SW_ASSIGN_OR_RETURN(const GenerateResult result, engine->TakeResult(id));
   PrintSummary(*model, tokens, seconds,
                absl::StrFormat(", \"prompt_tokens\": %d, \"ttft_ms\": %.2f, \"rounds\": %d, "
                                "\"acceptance_rate\": %.4f, \"synthetic_acceptance\": %g",
@@ -164,6 +170,8 @@ int Main(int argc, char** argv) {
   generate->add_option("--draft", options.draft);
   generate->add_option("--draft-tokens", options.draft_tokens)->check(CLI::Range(1, 15));
   generate->add_option("--acceptance", options.acceptance)->check(CLI::Range(0.0, 1.0));
+  generate->add_option("--save", options.save, "write the state behind the last token");
+  generate->add_option("--restore", options.restore, "go on behind such a state");
   prefill->add_option("--chunk", options.chunk)->check(CLI::Range(1, 4096));
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = generate->parsed() ? Generate(options) : Prefill(options);
